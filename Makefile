@@ -1,0 +1,58 @@
+# `make demo` runs the main job, `make test` the tests; both set up everything they need in .venv.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo test check lint types architecture generated fix diagrams pictures lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python"; exit 3; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## run payments of every kind end to end, kill the worker half-way, verify the trail
+	$(BIN)/orchestrator demo $(ARGS)
+
+test: $(READY) ## every test, on two processes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report= $(ARGS)
+	$(BIN)/coverage report
+
+check: lint types architecture generated ## lint, types, architecture, generated files
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+architecture: $(READY)
+	$(BIN)/lint-imports
+
+generated: $(READY)
+	$(BIN)/python -m pytest -q -p no:randomly tests/test_generated.py
+
+fix: $(READY) ## format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+diagrams: $(READY) ## write the texts in diagrams/ and the README's tables anew from the code
+	$(BIN)/orchestrator diagram --write diagrams
+	$(BIN)/python -m tests.support.readme_tables
+
+pictures: diagrams ## draw the pictures of those texts; needs node, and installs a chromium on Debian
+	diagrams/draw
+
+lock: $(READY) ## pin the dependencies anew, with hashes and no index
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra postgresql --group dev pyproject.toml -o requirements.lock
+
+clean: ## remove what the targets above made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist build

@@ -1,0 +1,61 @@
+"""
+An embeddable, durable payment orchestrator for Vonage Contact Center IVR Secure Payments.
+
+Read the package in the order of its flow:
+
+1. `domain`: what a payment is, the machine, `plan` and `decide`. Pure.
+2. `ports`: what the flow asks of the outside.
+3. `submit`, `resolve`, `claim`, `execute`, `rescue`, `worker`, `notify`: the flow.
+4. `interactions`, `provider`, `store`, `privacy`: the adapters.
+5. `orchestrator`, `composition`: where they meet. `cli`: the command line.
+
+Everything a host needs is named here.
+"""
+
+from orchestrator.domain.entry import Entry
+from orchestrator.domain.errors import (
+    ConfigurationError,
+    Conflict,
+    DatabaseMismatch,
+    DefinitionError,
+    Fenced,
+    IntegrityViolated,
+    InvalidInput,
+    NotFound,
+    OrchestratorError,
+    Unavailable,
+)
+from orchestrator.domain.money import Money
+from orchestrator.domain.outcome import MoneyFact, Outcome
+from orchestrator.domain.payment import Channel, HoldReason, Payment, State
+from orchestrator.orchestrator import EVENTS, Orchestrator
+from orchestrator.ports import Query
+from orchestrator.settings import AccountSettings, Settings, WorkerSettings, load_settings
+
+__all__ = [
+    "EVENTS",
+    "AccountSettings",
+    "Channel",
+    "ConfigurationError",
+    "Conflict",
+    "DatabaseMismatch",
+    "DefinitionError",
+    "Entry",
+    "Fenced",
+    "HoldReason",
+    "IntegrityViolated",
+    "InvalidInput",
+    "Money",
+    "MoneyFact",
+    "NotFound",
+    "Orchestrator",
+    "OrchestratorError",
+    "Outcome",
+    "Payment",
+    "Query",
+    "Settings",
+    "State",
+    "Unavailable",
+    "WorkerSettings",
+    "load_settings",
+]

@@ -1,0 +1,10 @@
+"""
+The trail's auditor: reads, never writes, trusts neither worker nor database.
+
+`chain` checks entries against each other and against the machine, `invariants`
+what a payment's whole story must fulfil, `verify` walks a database. Next: `chain`.
+"""
+
+from orchestrator.audit.verify import Finding, Report, verify
+
+__all__ = ["Finding", "Report", "verify"]

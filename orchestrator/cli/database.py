@@ -1,0 +1,65 @@
+"""
+Commands on the database's schema and on the settings.
+
+Owns no schema: `store.migrate` does. No URL is printed with its password.
+Next: `audit`.
+"""
+
+import typer
+
+from orchestrator.cli.exits import FINDINGS
+from orchestrator.cli.records import print_json
+from orchestrator.cli.session import Json, run, settings_of
+from orchestrator.cli.show import cell, console
+from orchestrator.settings import Settings
+from orchestrator.store import migrate
+
+app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+settings_app = typer.Typer(help="The settings in force.", no_args_is_help=True)
+
+
+@app.command()
+def upgrade(context: typer.Context, as_json: Json = False) -> None:
+    """
+    Bring the database to this version.
+
+    A SQLite file is made if there is none. Stopped at any moment, the database
+    is as it was before or upgraded.
+    """
+    settings = settings_of(context)
+    _print(settings, run(migrate.upgrade(settings.database_url)), as_json=as_json)
+
+
+@app.command()
+def check(context: typer.Context, as_json: Json = False) -> None:
+    """
+    Tell where the database stands.
+
+    Also what in it differs from a fresh one. Exit status 1 unless all is well.
+    """
+    settings = settings_of(context)
+    status = run(migrate.check(settings.database_url))
+    _print(settings, status, as_json=as_json)
+    if not status.fine:
+        raise typer.Exit(FINDINGS)
+
+
+@settings_app.command("show")
+def show_settings(context: typer.Context) -> None:
+    """Print all settings as JSON, secrets masked."""
+    print_json(settings_of(context).describe())
+
+
+def _print(settings: Settings, status: migrate.Status, *, as_json: bool) -> None:
+    if as_json:
+        print_json({
+            "standing": status.standing.value, "revision": status.revision, "head": status.head,
+            "drift": list(status.drift), "fine": status.fine,
+        })  # fmt: skip
+        return
+    out = console()
+    where = settings.describe()["database_url"]
+    at = f"revision {status.revision}" if status.revision else "no revision"
+    out.print(cell(f"{where}: {status.standing.value}, {at}, needed is {status.head}"), soft_wrap=True)
+    for line in status.drift:
+        out.print(cell(line, "red"), soft_wrap=True)

@@ -1,0 +1,288 @@
+"""
+Commands on payments: submit, collect, cancel, acknowledge, show, list.
+
+Owns the reading of their arguments. What is acceptable is decided at the
+orchestrator's door, where a host's values are checked too. Payer data is taken
+from a file or standard input as well, because a command line is seen by every
+user of the machine; none is ever printed. Next: `run`.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from orchestrator.cli.records import entry_record, payment_record, print_json
+from orchestrator.cli.session import Json, PaymentId, Person, acting, reading, run, settings_of
+from orchestrator.cli.show import cell, console, facts_table, payments_table, timeline_table
+from orchestrator.domain.entry import Entry
+from orchestrator.domain.errors import InvalidInput, NotFound
+from orchestrator.domain.money import Money
+from orchestrator.domain.payment import Channel, Payment, State
+from orchestrator.ports import Query
+from orchestrator.settings import Settings
+
+MAX_FIELDS_FILE = 256 * 1024
+"""Bytes of a fields file; the door allows 4 KiB a value."""
+
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field", metavar="NAME=VALUE", show_default=False,
+        help="One field; repeat it. Other users can see a command line: give payer data with --fields-file.",
+    ),
+]  # fmt: skip
+FieldsFile = Annotated[
+    str | None,
+    typer.Option(
+        "--fields-file", metavar="FILE", show_default=False,
+        help="A JSON object of fields, name to text; - reads standard input. Keeps payer data out of the process list.",
+    ),
+]  # fmt: skip
+
+Word = TypeVar("Word", State, Channel)
+
+
+def submit(
+    context: typer.Context,
+    *,
+    account: Annotated[str, typer.Option(help="Name of the provider configuration.", show_default=False)],
+    channel: Annotated[str, typer.Option(help="phone or digital.", show_default=False)],
+    reference: Annotated[str, typer.Option(help="The merchant reference.", show_default=False)],
+    amount: Annotated[str, typer.Option(help="In major units, like 12.40.", show_default=False)],
+    currency: Annotated[
+        str | None, typer.Option(help="ISO 4217 code, like GBP; the account's by default.", show_default=False)
+    ] = None,
+    field: Fields = None,
+    fields_file: FieldsFile = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Idempotency key; the reference by default.", show_default=False)
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Take a reference anew whose payments failed.")] = False,
+    person: Person = None,
+    as_json: Json = False,
+) -> None:
+    """
+    Submit a payment.
+
+    The same submit again gives the same payment; other content is refused.
+    Stopped at any moment, it was submitted or it was not: submit again.
+    """
+    settings = settings_of(context)
+    money = Money(amount, currency or _currency(settings, account))
+    fields = read_fields(field, fields_file)
+
+    async def work() -> Payment:
+        async with acting(settings, person, may_create=True) as orchestrator:
+            return await orchestrator.submit(
+                account=account, channel=channel, reference=reference, amount=money, fields=fields,
+                idempotency_key=key, again=again,
+            )  # fmt: skip
+
+    _print_payment(run(work()), as_json=as_json)
+
+
+def collect(
+    context: typer.Context,
+    *,
+    payment_id: PaymentId,
+    field: Fields = None,
+    fields_file: FieldsFile = None,
+    person: Person = None,
+    as_json: Json = False,
+) -> None:
+    """
+    Supply fields that a payment still lacks.
+
+    When all are known it goes on by itself. Stopped at any moment, all fields
+    given were taken or none.
+    """
+    settings = settings_of(context)
+    fields = read_fields(field, fields_file)
+    if not fields:
+        raise InvalidInput("--field", "is missing", "give at least one field, or --fields-file")
+
+    async def work() -> Payment:
+        async with acting(settings, person) as orchestrator:
+            return await orchestrator.collect(payment_id, fields)
+
+    _print_payment(run(work()), as_json=as_json)
+
+
+def cancel(
+    context: typer.Context,
+    payment_id: PaymentId,
+    reason: Annotated[str, typer.Option(help="Why, for the audit trail.", show_default=False)] = "",
+    person: Person = None,
+    as_json: Json = False,
+) -> None:
+    """
+    Ask to end a payment.
+
+    One that may still be paid gets a last look first, and stays watched.
+    Stopped at any moment, it was asked or it was not: ask again.
+    """
+    settings = settings_of(context)
+
+    async def work() -> Payment:
+        async with acting(settings, person) as orchestrator:
+            return await orchestrator.cancel(payment_id, reason=reason)
+
+    _print_payment(run(work()), as_json=as_json)
+
+
+def acknowledge(
+    context: typer.Context, payment_id: PaymentId, person: Person = None, as_json: Json = False
+) -> None:  # fmt: skip
+    """
+    Say that the call was transferred.
+
+    For hosts that read number and link id with `show --json` instead of handling
+    the event. Stopped at any moment, it was said or it was not: say it again.
+    """
+    settings = settings_of(context)
+
+    async def work() -> Payment:
+        async with acting(settings, person) as orchestrator:
+            return await orchestrator.acknowledge(payment_id)
+
+    _print_payment(run(work()), as_json=as_json)
+
+
+def show(context: typer.Context, payment_id: PaymentId, as_json: Json = False) -> None:
+    """Show a payment's facts and timeline."""
+    settings = settings_of(context)
+
+    async def work() -> tuple[Payment, Sequence[Entry]]:
+        async with reading(settings) as store:
+            payment = await store.get(payment_id)
+            if payment is None:
+                raise NotFound("no payment has this id; `orchestrator list` gives ids")
+            return payment, await store.entries(payment_id)
+
+    payment, entries = run(work())
+    if as_json:
+        timeline = [entry_record(entry) for entry in entries]
+        print_json({"payment": payment_record(payment), "timeline": timeline})
+        return
+    out = console()
+    out.print(facts_table(payment))
+    out.print(timeline_table(entries))
+
+
+def list_(
+    context: typer.Context,
+    *,
+    state: Annotated[str | None, typer.Option(help="Only in this state.", show_default=False)] = None,
+    held: Annotated[
+        bool | None, typer.Option("--held/--not-held", help="Only those that a person must look at, or the others.")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="Only of this account.", show_default=False)] = None,
+    channel: Annotated[str | None, typer.Option(help="Only phone, or only digital.", show_default=False)] = None,
+    reference: Annotated[str | None, typer.Option(help="Only this reference.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, up to 1000.")] = 100,
+    after: Annotated[
+        str | None, typer.Option(metavar="ID", help="The page after this payment.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List payments, oldest first."""
+    query = Query(
+        state=None if state is None else _word("--state", state, State).value,
+        held=held,
+        account=account,
+        channel=None if channel is None else _word("--channel", channel, Channel),
+        reference=reference,
+        after=after,
+        limit=limit,
+    )
+    settings = settings_of(context)
+
+    async def work() -> Sequence[Payment]:
+        async with reading(settings) as store:
+            return await store.list(query)
+
+    payments = run(work())
+    if as_json:
+        print_json([payment_record(payment) for payment in payments])
+        return
+    console().print(payments_table(payments) if payments else cell("no payment matches"))
+
+
+def read_fields(given: Sequence[str] | None, file: str | None) -> dict[str, str]:
+    """
+    Read fields from the command line and from a file; no name may come twice.
+
+    Args:
+        given: `NAME=VALUE` each.
+        file: A path, or `-` for standard input.
+
+    Raises:
+        InvalidInput: Malformed. No message holds a value.
+    """
+    fields = _from_file(file) if file is not None else {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InvalidInput("--field", "has no name before its value", "write NAME=VALUE")
+        if name in fields:
+            raise InvalidInput(f"fields.{name}", "is given twice", "give each field once")
+        fields[name] = value
+    return fields
+
+
+def _from_file(file: str) -> dict[str, str]:
+    fix = 'give a JSON object of texts, like {"CallGuid": "..."}'
+    try:
+        content = sys.stdin.buffer.read(MAX_FIELDS_FILE + 1) if file == "-" else _content(Path(file))
+        if len(content) > MAX_FIELDS_FILE:
+            raise InvalidInput("--fields-file", f"is longer than {MAX_FIELDS_FILE} bytes", fix)
+        found = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_pairs)
+    except OSError as error:
+        problem = f"can't be read ({type(error).__name__})"
+    except (ValueError, RecursionError):
+        problem = "is not JSON in UTF-8"
+    else:
+        if isinstance(found, Mapping) and all(isinstance(value, str) for value in found.values()):
+            return dict(found)
+        problem = "is not an object of texts"
+    raise InvalidInput("--fields-file", problem, fix)  # outside: a decode error carries the content
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_FIELDS_FILE + 1)
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise InvalidInput("--fields-file", "gives a field twice", "give each field once")
+    return dict(pairs)
+
+
+def _currency(settings: Settings, account: str) -> str:
+    configured = settings.accounts.get(account)
+    if configured is None:
+        known = ", ".join(sorted(settings.accounts)) or "none is configured"
+        raise InvalidInput("account", "is not configured", f"use one of: {known}")
+    if configured.currency is None:
+        raise InvalidInput("currency", "is missing", f"give --currency, or set accounts.{account}.currency")
+    return configured.currency
+
+
+def _word(option: str, text: str, words: type[Word]) -> Word:
+    try:
+        return words(text)
+    except ValueError:
+        fix = f"use one of {', '.join(word.value for word in words)}"
+    raise InvalidInput(option, "is unknown", fix)
+
+
+def _print_payment(payment: Payment, *, as_json: bool) -> None:
+    if as_json:
+        print_json(payment_record(payment))
+        return
+    console().print(facts_table(payment))

@@ -1,0 +1,128 @@
+"""
+What all commands share: settings, who acts, the loop, the opened database.
+
+Owns no command. Reading commands open the store alone: they need neither keys
+nor definitions, and never make a database. Next: `app`.
+"""
+
+import asyncio
+import contextlib
+import getpass
+import os
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from orchestrator import composition, telemetry
+from orchestrator.domain.errors import DatabaseMismatch, InvalidInput
+from orchestrator.orchestrator import Orchestrator
+from orchestrator.settings import Settings, load_settings
+from orchestrator.store.store import SqlStore
+
+T = TypeVar("T")
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
+Person = Annotated[
+    str | None,
+    typer.Option("--as", metavar="PERSON", help="Who does this, for the audit trail; your user name by default."),
+]
+PaymentId = Annotated[str, typer.Argument(metavar="ID", help="The payment's id, like pay-...", show_default=False)]
+
+MAX_ACTOR = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """How the program was called: what stands before the command."""
+
+    config: Path | None
+
+
+def settings_of(
+    context: typer.Context, overrides: Mapping[str, Any] | None = None, *, chatty: bool = False
+) -> Settings:
+    """
+    Load the settings and set up logging to standard error.
+
+    Args:
+        context: The command's context.
+        overrides: Settings from the command line.
+        chatty: Whether the command logs its doings; others log from warnings on.
+
+    Raises:
+        ConfigurationError: A setting is wrong.
+    """
+    called = context.obj if isinstance(context.obj, Called) else Called(None)
+    settings = load_settings(called.config, overrides=overrides)
+    level = settings.log_level if chatty or settings.log_level == "error" else "warning"
+    telemetry.configure(level=level, fmt=settings.log_format)
+    return settings
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine to its end."""
+    return asyncio.run(work)
+
+
+def actor(person: str | None) -> str:
+    """
+    Give who acts: the person named, else the user of the operating system.
+
+    Raises:
+        InvalidInput: The name can't be written down.
+    """
+    if person is None:
+        return f"cli:{_user()}"
+    name = composition.DoorIntake().text("--as", person).strip()
+    if not 1 <= len(name) <= MAX_ACTOR:
+        raise InvalidInput("--as", "is empty or too long", f"name the person in 1 to {MAX_ACTOR} characters")
+    return name
+
+
+@contextlib.asynccontextmanager
+async def reading(settings: Settings) -> AsyncIterator[SqlStore]:
+    """
+    Open the database to read from it.
+
+    Raises:
+        DatabaseMismatch: It is empty, behind, ahead or not ours.
+        Unavailable: It does not answer.
+    """
+    store = composition.build_store(settings)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@contextlib.asynccontextmanager
+async def acting(settings: Settings, person: str | None, *, may_create: bool = False) -> AsyncIterator[Orchestrator]:
+    """
+    Open an orchestrator to act on payments.
+
+    Args:
+        settings: The settings.
+        person: Who acts, as given with `--as`.
+        may_create: Whether a missing SQLite file is made.
+
+    Raises:
+        ConfigurationError: Settings, definitions, keys or database don't fit.
+        Unavailable: The database does not answer.
+    """
+    path = composition.sqlite_path(settings.database_url)
+    if path is not None and not may_create and not path.exists():
+        problem = f"there is no database file {path}"
+        raise DatabaseMismatch("database_url", problem, "check --config, or run `orchestrator db upgrade`")
+    async with Orchestrator(settings, actor=actor(person)) as orchestrator:
+        yield orchestrator
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()[: MAX_ACTOR - 4]
+    except (KeyError, OSError, ImportError):  # a container's user often has no name
+        return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "unknown"

@@ -1,0 +1,233 @@
+"""
+Decide on what a look at the session said: status calls, before and after the end.
+
+`Finished` is not paid, silence is not failure, and a deadline never fails a
+live session: only the provider's word, or the longest life of the session with
+a last look that answered, ends a payment without money. Reached through
+`decide` only.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from orchestrator.domain.decision import Decision, Walk, quiet
+from orchestrator.domain.entry import Context
+from orchestrator.domain.machine import Operation
+from orchestrator.domain.outcome import HOLDING, MONEY_OF, WITHOUT_PAYER, MoneyFact, Observation, Outcome
+from orchestrator.domain.payment import HoldReason, Payment, State
+from orchestrator.domain.policy import Policy
+from orchestrator.domain.verdict import Cause, Verdict, VerdictKind
+
+_HOLD_OF = {
+    Outcome.PARTIALLY_PAID: HoldReason.PARTIALLY_PAID,
+    Outcome.REVIEW: HoldReason.REVIEW,
+    Outcome.INDETERMINATE: HoldReason.INDETERMINATE,
+}
+
+
+def after_query(payment: Payment, verdict: Verdict, context: Context, policy: Policy) -> Decision:
+    """Decide on one look."""
+    if payment.state in (State.COLLECTING, State.AUTHORIZED) or payment.session_id is None:
+        return quiet(payment, payment.due_at)
+    walk = Walk(payment, context)
+    told: dict[str, Any] = {"operation": Operation.QUERY_STATUS, "verdict": verdict}
+    seen = verdict.observation
+    if verdict.kind is VerdictKind.ANSWERED and seen is not None:
+        if payment.ended:
+            return _late(walk, seen, policy, told)
+        wrong = mismatch(payment, seen)
+        if wrong:
+            return _contradiction(walk, seen, wrong, policy, told)
+        return _ended(walk, seen, policy, told) if seen.ended else _running(walk, seen, policy, told)
+    if payment.ended and payment.watch_until is None:
+        return quiet(payment, payment.due_at)
+    # Not sent for want of a token, a look carries the cause of the token call: that is no word about the session.
+    refused = verdict.cause if verdict.kind is VerdictKind.REJECTED else Cause.NONE
+    if refused is Cause.ABSENT:
+        return _absent(walk, policy, told)
+    if refused is Cause.INVALID:
+        return _refused(walk, policy, told)
+    return _silence(walk, verdict, policy, told)
+
+
+def mismatch(payment: Payment, seen: Observation) -> str:
+    """Name what in the answer is not ours: session, reference, currency or amount; empty if nothing is."""
+    if seen.session_id is not None and seen.session_id.lower() != (payment.session_id or "").lower():
+        return "session"
+    if seen.reference is not None and seen.reference != payment.reference:
+        return "reference"
+    if seen.currency is not None and seen.currency != payment.amount.currency:
+        return "currency"
+    if seen.amount_minor is None or not seen.ended:
+        return ""
+    if seen.outcome is Outcome.PARTIALLY_PAID and seen.amount_minor < payment.amount.minor:
+        return ""
+    return "" if seen.amount_minor == payment.amount.minor else "amount"
+
+
+def _facts(seen: Observation) -> dict[str, Any]:
+    return {"session_state": seen.session_state, "codes": dict(seen.codes)}
+
+
+def _told_already(payment: Payment, seen: Observation) -> bool:
+    return payment.session_state == seen.session_state and dict(payment.codes) == dict(seen.codes)
+
+
+def _contradiction(walk: Walk, seen: Observation, wrong: str, policy: Policy, told: dict[str, Any]) -> Decision:
+    money = MoneyFact.UNKNOWN if seen.ended else walk.payment.money
+    if walk.payment.hold is not HoldReason.ANSWER_MISMATCH or (seen.ended and walk.payment.money is not money):
+        walk.hold(HoldReason.ANSWER_MISMATCH, **told, **_facts(seen), reason=f"other_{wrong}", money=money)
+    return _look_on(walk, policy)
+
+
+def _ended(walk: Walk, seen: Observation, policy: Policy, told: dict[str, Any]) -> Decision:
+    payment, outcome = walk.payment, seen.outcome
+    assert outcome is not None  # noqa: S101 - the caller looked
+    if outcome is Outcome.PAID:
+        return _complete(walk, seen, told)
+    if outcome in HOLDING:
+        if payment.hold is not _HOLD_OF[outcome] or not _told_already(payment, seen):
+            walk.hold(_HOLD_OF[outcome], **told, **_facts(seen), outcome=outcome, reason=outcome.value,
+                      money=MONEY_OF[outcome])  # fmt: skip
+        return _look_on(walk, policy)
+    return _fail(walk, outcome, "provider_said_so", told, seen, policy=policy)
+
+
+def _complete(walk: Walk, seen: Observation, told: dict[str, Any]) -> Decision:
+    walk.release("evidence")
+    if walk.payment.state is State.SESSION_STARTED:
+        walk.step("hand_over", operation=Operation.HAND_OVER, reason="paid_before_hand_over")
+    reason = "paid" if seen.amount_minor is not None else "amount_unconfirmed"
+    walk.step("complete", **told, **_facts(seen), outcome=Outcome.PAID, money=MoneyFact.TAKEN, reason=reason,
+              deadline_at=None)  # fmt: skip
+    return walk.notify("completed").due(None)
+
+
+def _fail(
+    walk: Walk, outcome: Outcome, reason: str, told: dict[str, Any], seen: Observation, *,
+    policy: Policy, watched: bool = False,
+) -> Decision:  # fmt: skip
+    """End without money, unless an unseen session may still be paid; watch on where this one may be."""
+    payment, facts = walk.payment, _facts(seen)
+    if payment.money is MoneyFact.PARTIAL or (payment.money is MoneyFact.UNKNOWN and not seen.ended):
+        # An earlier answer spoke of money, and this one doesn't settle it: no failure from that.
+        if payment.reason != "money_in_doubt" or not _told_already(payment, seen):
+            walk.hold(payment.hold or HoldReason.INDETERMINATE, **told, **facts, reason="money_in_doubt")
+        return _look_on(walk, policy)
+    unseen = payment.unseen_until is not None and payment.unseen_until > walk.now
+    if unseen and outcome in WITHOUT_PAYER:
+        if payment.hold is not HoldReason.UNSEEN_SESSION or payment.outcome is not outcome:
+            walk.hold(HoldReason.UNSEEN_SESSION, **told, **facts, outcome=outcome, reason=reason, money=MoneyFact.NONE)
+        return walk.due(payment.unseen_until)
+    walk.release("evidence")
+    until = _life_over(payment, policy) if watched else None
+    walk.step("fail", **told, **facts, outcome=outcome, reason=reason, money=MoneyFact.NONE, deadline_at=None,
+              watch_until=until)  # fmt: skip
+    due = None if until is None else min(until, walk.now + timedelta(seconds=policy.poll_max_s))
+    return walk.notify("failed").due(due)
+
+
+def _running(walk: Walk, seen: Observation, policy: Policy, told: dict[str, Any]) -> Decision:
+    payment, now = walk.payment, walk.now
+    facts = _facts(seen)
+    if now >= _life_over(payment, policy):
+        return _fail(walk, Outcome.EXPIRED, "session_life_over", told, seen, policy=policy)
+    if payment.hold is None:
+        if payment.cancel_requested:
+            return _fail(walk, Outcome.CANCELLED_BY_HOST, "cancelled", told, seen, policy=policy, watched=True)
+        if payment.undelivered:
+            return _fail(walk, Outcome.NOT_ATTEMPTED, "hand_over_lapsed", told, seen, policy=policy, watched=True)
+    due = _next_look(payment, now, policy, walk.looks.count)
+    if payment.deadline_at is not None and now >= payment.deadline_at and not payment.overdue:
+        return walk.step("observe", **told, **facts, overdue=True, reason="overdue").notify("overdue").due(due)
+    if not seen.known and seen.session_state != payment.session_state:
+        return walk.step("observe", **told, **facts, reason="unknown_state").due(due)
+    return quiet(payment, due)
+
+
+def _absent(walk: Walk, policy: Policy, told: dict[str, Any]) -> Decision:
+    """404 or 410: lag just after the start; later the evidence is gone, which proves nothing about the money."""
+    payment, now = walk.payment, walk.now
+    if payment.session_at is not None and now < payment.session_at + timedelta(seconds=policy.absent_grace_s):
+        return quiet(payment, now + policy.poll_after(walk.looks.count))
+    return _unanswerable(walk, "session_absent", told)
+
+
+def _refused(walk: Walk, policy: Policy, told: dict[str, Any]) -> Decision:
+    """A refused look proves nothing about the money; the next may be answered, as long as the session lives."""
+    payment, now = walk.payment, walk.now
+    if now >= _life_over(payment, policy):
+        return _unanswerable(walk, "status_refused", told)
+    again = _next_look(payment, now, policy, walk.looks.count)
+    if payment.ended:
+        return quiet(payment, again)
+    lapses = _unanswerable(walk, "status_refused", told).payment.due_at
+    return walk.due(lapses or again)
+
+
+def _unanswerable(walk: Walk, reason: str, told: dict[str, Any]) -> Decision:
+    """Nobody can say any more what became of the session: silence never means that no money moved."""
+    payment = walk.payment
+    if payment.ended:
+        walk.step("late_result", **told, reason=reason, watch_until=None, money=MoneyFact.UNKNOWN)
+        return _moved(walk)
+    if payment.hold is None:
+        walk.hold(HoldReason.INDETERMINATE, **told, outcome=Outcome.INDETERMINATE, money=MoneyFact.UNKNOWN,
+                  reason=reason)  # fmt: skip
+    lapses = payment.unseen_until if payment.hold is HoldReason.UNSEEN_SESSION else None
+    return walk.due(lapses)
+
+
+def _silence(walk: Walk, verdict: Verdict, policy: Policy, told: dict[str, Any]) -> Decision:
+    payment, now = walk.payment, walk.now
+    if now >= _life_over(payment, policy):
+        return _unanswerable(walk, "silence", told)
+    own = min(policy.backoff(walk.looks.failed + 1), policy.poll_retry_s)
+    delay = max(own, verdict.retry_after_s or 0.0)
+    return quiet(payment, min(now + timedelta(seconds=delay), _life_over(payment, policy)))
+
+
+def _late(walk: Walk, seen: Observation, policy: Policy, told: dict[str, Any]) -> Decision:
+    """Evidence after the end never changes the state; money that moved unseen holds it for a person."""
+    payment, now = walk.payment, walk.now
+    if not seen.ended:
+        if payment.watch_until is not None and now >= payment.watch_until:
+            return walk.step("late_result", **told, reason="watch_over", watch_until=None).due(None)
+        watched = payment.watch_until is not None
+        return quiet(payment, _next_look(payment, now, policy, walk.looks.count) if watched else payment.due_at)
+    wrong = mismatch(payment, seen)
+    money = MONEY_OF.get(seen.outcome, MoneyFact.NONE) if seen.outcome else MoneyFact.UNKNOWN
+    money = MoneyFact.UNKNOWN if wrong else money
+    late = f"other_{wrong}" if wrong else f"late_{seen.outcome}"
+    ours = payment.outcome is seen.outcome and not wrong
+    if payment.watch_until is None and _told_already(payment, seen) and (ours or payment.reason == late):
+        return quiet(payment, payment.due_at)
+    extra = {"late_outcome": seen.outcome.value if seen.outcome else "", "other": wrong}
+    walk.step("late_result", **told, **_facts(seen), extra=extra, reason=late, watch_until=None,
+              money=payment.money if money is MoneyFact.NONE and payment.state is State.FAILED else money)  # fmt: skip
+    return _moved(walk)
+
+
+def _moved(walk: Walk) -> Decision:
+    """Finish a late result: a person must look when what is known of the money has changed."""
+    if walk.payment.money is not walk.before.money:
+        walk.notify("money_changed")
+        walk.hold(HoldReason.LATE_MONEY)
+    return walk.due(None)
+
+
+def _look_on(walk: Walk, policy: Policy) -> Decision:
+    """Look at a held payment's session as long as it can live; after that only a person moves it."""
+    over = walk.now >= _life_over(walk.payment, policy)
+    looks = walk.looks.count if walk.payment is walk.before else 0  # an entry begins a new count
+    return walk.due(None if over else _next_look(walk.payment, walk.now, policy, looks))
+
+
+def _life_over(payment: Payment, policy: Policy) -> datetime:
+    return (payment.session_at or payment.created_at) + timedelta(seconds=policy.session_life_s)
+
+
+def _next_look(payment: Payment, now: datetime, policy: Policy, looks: int) -> datetime:
+    due = now + policy.poll_after(looks)
+    last = payment.watch_until or _life_over(payment, policy)
+    return due if now >= last else min(due, last)

@@ -1,0 +1,82 @@
+"""
+Plan: what happens next to a payment, and why.
+
+Pure and total: reads the payment, the clock's value and the policy, asks the
+machine's own guards, never sends. `explain` prints the same plan. An open
+attempt is never sent again: a crash is one more verdict. Next: `verdict`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from orchestrator.domain.machine import Operation, planned
+from orchestrator.domain.payment import HoldReason, Payment, State
+from orchestrator.domain.policy import OnUnknownStart, Policy
+
+
+class Next(StrEnum):
+    """The kinds of next step."""
+
+    SEND = "send"
+    """Carry out `Plan.operation`."""
+    RESCUE = "rescue"
+    """An attempt is open and its worker is gone: decide with `unknown`."""
+    LAPSE = "lapse"
+    """A deadline has passed: decide without asking anybody."""
+    WAIT = "wait"
+    """Nothing before `due_at`, or before somebody acts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is next, and a machine-readable word why."""
+
+    next: Next
+    why: str
+    operation: Operation | None = None
+
+
+def plan(payment: Payment, now: datetime, policy: Policy) -> Plan:
+    """
+    Give the next step of a payment that this worker has claimed.
+
+    Args:
+        payment: The payment as recorded, or as left by a quiet decision.
+        now: The present.
+        policy: Of its account and channel.
+    """
+    if payment.open_attempt is not None:
+        return Plan(Next.RESCUE, "open_attempt")
+    why = lapse(payment, now, policy)
+    if why:
+        return Plan(Next.LAPSE, why)
+    if payment.due_at is None:
+        return Plan(Next.WAIT, "held" if payment.hold else "ended" if payment.ended else "fields_missing")
+    if payment.due_at > now:
+        return Plan(Next.WAIT, "not_due")
+    operation = planned(payment)
+    if operation is None:
+        return Plan(Next.WAIT, "held" if payment.hold else "fields_missing" if payment.missing else "nothing_to_do")
+    return Plan(Next.SEND, operation.value, operation)
+
+
+def lapse(payment: Payment, now: datetime, policy: Policy) -> str:
+    """Give the word for the deadline that has passed, or nothing."""
+    if payment.hold in (HoldReason.UNSEEN_SESSION, HoldReason.SESSION_UNKNOWN):
+        over = payment.unseen_until is not None and payment.unseen_until <= now
+        # By policy `hold` a person or a webhook settles an unknown start, however long that takes.
+        lasting = payment.hold is HoldReason.SESSION_UNKNOWN and policy.on_unknown_start is OnUnknownStart.HOLD
+        return "unseen_session_over" if over and not lasting else ""
+    if payment.hold is not None or payment.ended:
+        return ""
+    if payment.claim_no - payment.progress_claim > policy.max_claims:
+        return "poison"
+    if payment.state not in (State.COLLECTING, State.AUTHORIZED):
+        return ""
+    if payment.cancel_requested:
+        return "cancelled"
+    if payment.missing:
+        return "abandoned" if payment.deadline_at is not None and payment.deadline_at <= now else ""
+    deadline = payment.start_deadline(now, policy.start_pause_s)
+    return "start_deadline" if deadline is not None and deadline <= now else ""

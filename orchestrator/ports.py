@@ -1,0 +1,293 @@
+"""
+What the flow asks of the outside, as Protocols in the order of the flow.
+
+The flow knows these and never an adapter; adapters meet them by shape and never
+know each other. `orchestrator.py` is the one place where both are in sight.
+Next: `submit`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from orchestrator.domain.decision import Decision, Notice
+from orchestrator.domain.entry import Entry
+from orchestrator.domain.machine import Operation
+from orchestrator.domain.payment import Channel, Payment
+from orchestrator.domain.verdict import Verdict
+
+
+class Clock(Protocol):
+    """Time, as a parameter."""
+
+    def now(self) -> datetime:
+        """Give the wall clock's time, UTC, aware: for the trail and for durable times."""
+        ...
+
+    def monotonic(self) -> float:
+        """Give seconds on a clock that never goes back: for trust in a claim."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait so long on this clock."""
+        ...
+
+
+class Vault(Protocol):
+    """Seals payer data and compares content without keeping it."""
+
+    def seal(self, fields: Mapping[str, str], *, payment_id: str) -> bytes:
+        """Encrypt the fields, bound to their payment."""
+        ...
+
+    def unseal(self, sealed: bytes, *, payment_id: str) -> dict[str, str]:
+        """Decrypt what `seal` gave; raises `IntegrityViolated` for anything else."""
+        ...
+
+    def digest(self, content: bytes) -> str:
+        """Give the keyed digest of a submit's content."""
+        ...
+
+    def same_content(self, content: bytes, digest: str) -> bool:
+        """Tell whether the digest was made of this content."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """
+    A new payment, ready to be recorded.
+
+    Attributes:
+        decision: Its first entries; `decision.before` equals the payment before any entry.
+        sealed: Its fields, sealed; `None` without any.
+    """
+
+    decision: Decision
+    sealed: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """
+    One write of the one door.
+
+    Attributes:
+        decision: What is to be written; `decision.before` is the fence.
+        held_claim: `True`: written only under the claim in `decision.before`. `False`:
+            from outside; the version alone decides, and the claim is cleared.
+        keep_claim: Whether the claim stays with its worker afterwards.
+        sealed: The payer's fields anew, if they changed.
+    """
+
+    decision: Decision
+    held_claim: bool
+    keep_claim: bool = True
+    sealed: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """
+    One queued notice under delivery.
+
+    Attributes:
+        id: Its row.
+        payment_id: The payment it is about.
+        notice: What is told.
+        begun: Whether a delivery was begun before this one.
+        tries: How many deliveries were begun, this one included.
+    """
+
+    id: int
+    payment_id: str
+    notice: Notice
+    begun: bool
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What `list` selects by; everything given must match. `after` pages by (created_at, id)."""
+
+    state: str | None = None
+    held: bool | None = None
+    account: str | None = None
+    channel: Channel | None = None
+    reference: str | None = None
+    call_guid: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    after: str | None = None
+    limit: int = 100
+
+
+class Store(Protocol):
+    """The database, as verbs of the flow. Every verb is one transaction."""
+
+    async def submit(self, birth: Birth, *, connection: Any = None) -> Payment:
+        """
+        Record a birth, or give the payment that already has this id.
+
+        Raises:
+            Conflict: A live payment has the same (account, reference), or a live phone
+                session the same (account, CallGuid).
+        """
+        ...
+
+    async def get(self, payment_id: str) -> Payment | None:
+        """Give one payment."""
+        ...
+
+    async def of_reference(self, account: str, reference: str) -> Sequence[Payment]:
+        """Give every payment of the reference, oldest round first."""
+        ...
+
+    async def list(self, query: Query) -> Sequence[Payment]:
+        """Give a page of payments in the order (created_at, id)."""
+        ...
+
+    async def entries(self, chain_id: str) -> Sequence[Entry]:
+        """Give one chain in order."""
+        ...
+
+    async def sealed(self, payment_id: str) -> bytes | None:
+        """Give a payment's sealed fields; `None` when it has none or they were erased."""
+        ...
+
+    async def publish_definition(self, digest: str, name: str, text: str, *, now: datetime) -> None:
+        """Keep a definition's masked text by its digest; equal ones are one row."""
+        ...
+
+    async def definition(self, digest: str) -> str | None:
+        """Give a definition's masked text."""
+        ...
+
+    async def definitions(self) -> dict[str, tuple[str, str]]:
+        """Give every published definition: digest to name and masked text."""
+        ...
+
+    async def register(self, worker_id: str, *, origin: str, version: str, now: datetime) -> None:
+        """Make a worker known, alive from `now` on."""
+        ...
+
+    async def beat(self, worker_id: str, *, now: datetime) -> bool:
+        """Say that the worker lives; `False` if it was reaped: it must take a new id."""
+        ...
+
+    async def retire(self, worker_id: str, *, now: datetime) -> None:
+        """Give every claim back, in good order: it does not count as fruitless; and forget the worker."""
+        ...
+
+    async def claim(
+        self,
+        worker_id: str,
+        *,
+        now: datetime,
+        limit: int,
+        accounts: Collection[str],
+        machine_versions: Collection[int],
+    ) -> Sequence[Payment]:
+        """
+        Take due, unclaimed payments, in one statement, each with `claim_no` + 1.
+
+        Only those of the accounts and machine versions that the worker knows.
+
+        Raises:
+            Unavailable: The claims may have been made nevertheless: `claimed` tells.
+        """
+        ...
+
+    async def claimed(self, worker_id: str) -> Sequence[Payment]:
+        """Give what the worker holds."""
+        ...
+
+    async def reap(self, *, lapsed_before: datetime, now: datetime, jitter_s: float, limit: int) -> int:
+        """Free the claims of workers whose last beat is older; they are due again within `jitter_s`."""
+        ...
+
+    async def record(self, record: Record) -> Payment:
+        """
+        Write one decision; concurrent calls share a transaction.
+
+        Raises:
+            Fenced: Version or claim is not what `decision.before` says. Nothing was written.
+            Conflict: A unique rule of the database refuses it. Nothing was written.
+            Unavailable: The database does not answer; whether it was written is unknown,
+                and the same call again is safe.
+        """
+        ...
+
+    async def postpone(self, payment: Payment, due_at: datetime | None, *, keep_claim: bool) -> bool:
+        """Move only the due time, under the claim in `payment`, without an entry; `False` if fenced."""
+        ...
+
+    async def take_notifications(
+        self, worker_id: str, *, events: Sequence[str], now: datetime, limit: int
+    ) -> Sequence[Notification]:
+        """Begin deliveries: due, unexpired, untaken or taken by a worker that is gone; marks them begun."""
+        ...
+
+    async def lapsed_notifications(self, *, now: datetime, limit: int) -> Sequence[Notification]:
+        """Give undone notifications whose time is over."""
+        ...
+
+    async def settle_notification(self, notification_id: int, *, now: datetime, retry_at: datetime | None) -> None:
+        """Mark a notification done, or due again at `retry_at`."""
+        ...
+
+    async def unended(self) -> int:
+        """Count what can go on by itself: not ended, not held, not waiting for fields of the host's."""
+        ...
+
+
+class Prepared(Protocol):
+    """A request, rendered and ready to be sent; its repr shows no secret and no payer data."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over method, URL and body, without the Authorization header."""
+        ...
+
+
+class Provider(Protocol):
+    """The provider, under one account and its definitions. Never raises for remote trouble."""
+
+    def prepare(self, operation: Operation, payment: Payment, fields: Mapping[str, str]) -> Prepared:
+        """
+        Render the operation's request.
+
+        Raises:
+            InvalidInput: A field can't be encoded for its place, or is missing.
+        """
+        ...
+
+    async def send(self, prepared: Prepared) -> Verdict:
+        """Send, with bursts of retries only where nothing can have had an effect, under one total deadline."""
+        ...
+
+    async def authorize(self) -> Verdict:
+        """Make sure that an unexpired token is at hand."""
+        ...
+
+
+class Providers(Protocol):
+    """Every account's provider."""
+
+    def of(self, payment: Payment) -> Provider:
+        """Give the provider with the definitions that the payment is pinned to."""
+        ...
+
+
+class Notifier(Protocol):
+    """The host's handlers."""
+
+    @property
+    def events(self) -> Sequence[str]:
+        """The events that somebody handles in this process."""
+        ...
+
+    async def deliver(self, event: str, payment: Payment) -> None:
+        """Call the handlers; raises what they raise."""
+        ...

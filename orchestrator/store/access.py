@@ -1,0 +1,148 @@
+"""
+One database: transactions that retry, reads, and a snapshot.
+
+Owns when a transaction is tried again and how a caller's cancellation is kept
+away from connections. Must not know any table. Next: `writes`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from orchestrator.store.engines import Engines, open_engines, parsed
+from orchestrator.store.faults import Refused, Silent, heard, unavailable
+
+Result = TypeVar("Result")
+Work = Callable[[AsyncConnection], Awaitable[Result]]
+Sleep = Callable[[float], Awaitable[None]]
+TRIES = 5
+
+
+class Database:
+    """
+    The way to one database; connections are made when they are needed.
+
+    Args:
+        database_url: As `engines.parsed` takes it.
+        sleep: How to wait between tries; seconds.
+    """
+
+    def __init__(self, database_url: str, *, sleep: Sleep = asyncio.sleep) -> None:
+        self.url = parsed(database_url)
+        self.engines: Engines = open_engines(self.url)
+        self.dialect = self.engines.dialect
+        self._running: set[asyncio.Task[Any]] = set()
+        self._retrying = AsyncRetrying(
+            retry=retry_if_exception_type(Silent), stop=stop_after_attempt(TRIES),
+            wait=wait_exponential(multiplier=0.05, max=1.0), sleep=sleep, reraise=True,
+        )  # fmt: skip
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file; `None` on PostgreSQL."""
+        return Path(self.url.database or "") if self.dialect == "sqlite" else None
+
+    async def transact(self, work: Work[Result], *, again: bool = True) -> Result:
+        """
+        Do the work in one transaction, which is committed when this returns.
+
+        Args:
+            work: Uses the connection it is given; is done anew when tried again, so it
+                must look at what is there before it writes.
+            again: Whether to try again when the database is silent, even when that
+                happened at the COMMIT.
+
+        Raises:
+            Refused: The database kept a rule; nothing was written.
+            Silent: No answer after the last try.
+
+        Crash: before the COMMIT nothing is left behind; after it everything is.
+        """
+
+        async def once() -> Result:
+            with heard():
+                async with self.engines.write.begin() as connection:
+                    return await work(connection)
+
+        return await self._shielded(self._retrying.copy()(once) if again else once())
+
+    async def write(self, work: Work[Result], *, again: bool = True) -> Result:
+        """
+        Do as `transact` does, for a caller outside the store.
+
+        Raises:
+            OrchestratorError: `Unavailable`, `Conflict` or `IntegrityViolated`.
+        """
+        try:
+            return await self.transact(work, again=again)
+        except Refused as refused:
+            raise refused.told() from None
+        except Silent as silent:
+            raise unavailable(silent) from silent
+
+    async def read(self, work: Work[Result]) -> Result:
+        """
+        Do one reading statement.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+
+        async def once() -> Result:
+            with heard():
+                async with self.engines.read.connect() as connection:
+                    return await work(connection)
+
+        try:
+            return await self._shielded(self._retrying.copy()(once))
+        except Silent as silent:
+            raise unavailable(silent) from silent
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """
+        Give a connection whose reads all see one moment.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                with heard():
+                    if self.dialect == "sqlite":
+                        connection = await stack.enter_async_context(self.engines.read.connect())
+                        await connection.exec_driver_sql("begin")
+                    else:
+                        connection = await stack.enter_async_context(self.engines.write.connect())
+                        await connection.execution_options(isolation_level="REPEATABLE READ")
+            except Silent as silent:
+                raise unavailable(silent) from silent
+            yield connection
+
+    async def settled(self) -> None:
+        """Wait for everything that runs now, callers that went away included."""
+        if self._running:
+            await asyncio.wait(set(self._running))
+
+    async def close(self) -> None:
+        """Let what runs come to its end, then close every connection."""
+        await self.settled()
+        await self.engines.dispose()
+
+    async def _shielded(self, work: Coroutine[Any, Any, Result]) -> Result:
+        # A statement that is torn in the middle would leave a connection in doubt; so it
+        # ends by itself, and only its caller goes away.
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody may be left to look at it

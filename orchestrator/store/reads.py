@@ -1,0 +1,233 @@
+"""
+What is there: payments, chains, and everything in order for `audit verify`.
+
+Owns no write but a definition's publication. Reads never wait for a writer.
+Next: `notifications`.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, insert, select, tuple_
+from sqlalchemy import text as sql
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orchestrator.domain.entry import Entry
+from orchestrator.domain.errors import IntegrityViolated, InvalidInput
+from orchestrator.domain.payment import Payment, State
+from orchestrator.ports import Query
+from orchestrator.store.access import Database
+from orchestrator.store.faults import Silent, heard, unavailable
+from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, payment_of
+from orchestrator.store.rules import UNENDED
+from orchestrator.store.schema import audit_entry, definition, payer_data, payment
+
+MOST = 1000
+_ENTRY = select(*(audit_entry.c[name] for name in ENTRY_COLUMNS)).order_by(audit_entry.c.chain_id, audit_entry.c.seq)
+
+
+class Snapshot:
+    """
+    One moment of the database, read in pages; get it from `Reads.snapshot`.
+
+    Args:
+        connection: Holds the moment.
+        page: How many rows are fetched at a time.
+    """
+
+    def __init__(self, connection: AsyncConnection, page: int = MOST) -> None:
+        self._connection = connection
+        self._page = page
+
+    async def entries(self) -> AsyncIterator[Entry]:
+        """Give every entry, by chain and number."""
+        place: tuple[str, int] | None = None
+        key = tuple_(audit_entry.c.chain_id, audit_entry.c.seq)
+        while True:
+            statement = _ENTRY if place is None else _ENTRY.where(key > tuple_(*place))
+            rows = await self._rows(statement)
+            for row in rows:
+                yield entry_of(row)
+            if len(rows) < self._page:
+                return
+            place = (rows[-1]["chain_id"], rows[-1]["seq"])
+
+    async def payments(self) -> AsyncIterator[Payment]:
+        """Give every payment, by id."""
+        place = ""
+        while True:
+            rows = await self._rows(select(payment).where(payment.c.id > place).order_by(payment.c.id))
+            for row in rows:
+                yield payment_of(row)
+            if len(rows) < self._page:
+                return
+            place = rows[-1]["id"]
+
+    async def _rows(self, statement: Select[Any]) -> Sequence[Any]:
+        try:
+            with heard():
+                rows: Sequence[Any] = (await self._connection.execute(statement.limit(self._page))).mappings().all()
+                return rows
+        except Silent as silent:
+            raise unavailable(silent) from silent
+
+
+class Reads:
+    """The reading verbs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def ping(self) -> None:
+        """
+        Ask the database for a sign of life.
+
+        Raises:
+            Unavailable: There is none.
+        """
+        await self._rows(select(1))
+
+    async def get(self, payment_id: str) -> Payment | None:
+        """Give the payment, if there is one."""
+        rows = await self._rows(select(payment).where(payment.c.id == payment_id))
+        return payment_of(rows[0]) if rows else None
+
+    async def of_reference(self, account: str, reference: str) -> Sequence[Payment]:
+        """Give every payment of the reference, oldest round first."""
+        same = and_(payment.c.account == account, payment.c.reference == reference)
+        return [payment_of(row) for row in await self._rows(select(payment).where(same).order_by(payment.c.round))]
+
+    async def list(self, query: Query) -> Sequence[Payment]:
+        """
+        Give the payments that match everything asked for, oldest first.
+
+        Args:
+            query: `after` is the id of the last payment of the page before.
+
+        Raises:
+            InvalidInput: `limit` is out of range, or no payment has the id in `after`.
+        """
+        if not 1 <= query.limit <= MOST:
+            raise InvalidInput("limit", "is out of range", f"1 to {MOST}")
+        statement = select(payment).where(*_wanted(query))
+        if query.after is not None:
+            place = await self._rows(select(payment.c.created_at, payment.c.id).where(payment.c.id == query.after))
+            if not place:
+                raise InvalidInput("after", "is not a payment's id", "give the last id of the page before")
+            at, identity = place[0]["created_at"], place[0]["id"]
+            # Written out: a row comparison would lose the instants' types.
+            later = (payment.c.created_at > at) | ((payment.c.created_at == at) & (payment.c.id > identity))
+            statement = statement.where(payment.c.created_at >= at, later)
+        ordered = statement.order_by(payment.c.created_at, payment.c.id).limit(query.limit)
+        return [payment_of(row) for row in await self._rows(ordered)]
+
+    async def entries(self, chain_id: str) -> Sequence[Entry]:
+        """Give the chain, first entry first; empty if there is none."""
+        return [entry_of(row) for row in await self._rows(_ENTRY.where(audit_entry.c.chain_id == chain_id))]
+
+    async def chains(self, after: str | None, limit: int) -> Sequence[str]:
+        """Give up to `limit` chain ids in order, those behind `after`."""
+        statement = select(audit_entry.c.chain_id).where(audit_entry.c.seq == 1, audit_entry.c.chain_id > (after or ""))
+        return [row["chain_id"] for row in await self._rows(statement.order_by(audit_entry.c.chain_id).limit(limit))]
+
+    async def sealed(self, payment_id: str) -> bytes | None:
+        """Give the payment's sealed fields; `None` if it has none, or they were erased."""
+        rows = await self._rows(select(payer_data.c.sealed).where(payer_data.c.payment_id == payment_id))
+        return bytes(rows[0]["sealed"]) if rows else None
+
+    async def holds_payer_data(self) -> bool:
+        """Tell whether anything is sealed here: then a new key would open nothing of it."""
+        return bool(await self._rows(select(payer_data.c.payment_id).limit(1)))
+
+    async def unended(self) -> int:
+        """Count what can go on by itself: not ended, not held, not waiting for fields of the host's."""
+        # The index's own words: a partial index is not used for parameters that only mean the same.
+        open_ = sql(UNENDED) & ((payment.c.state != State.COLLECTING.value) | (payment.c.missing == "[]"))
+        rows = await self._rows(select(func.count().label("count")).select_from(payment).where(open_))
+        return int(rows[0]["count"])
+
+    async def definition(self, digest: str) -> str | None:
+        """Give the masked text of a definition, if it was published."""
+        rows = await self._rows(select(definition.c.text).where(definition.c.digest == digest))
+        return str(rows[0]["text"]) if rows else None
+
+    async def definitions(self) -> dict[str, tuple[str, str]]:
+        """Give every published definition: digest to name and masked text."""
+        rows = await self._rows(select(definition.c.digest, definition.c.name, definition.c.text))
+        return {row["digest"]: (row["name"], row["text"]) for row in rows}
+
+    async def publish_definition(self, digest: str, name: str, text: str, *, now: datetime) -> None:
+        """
+        Keep a definition's masked text by its digest; equal ones are one row.
+
+        Raises:
+            IntegrityViolated: The digest is there with another text.
+
+        Crash: the row is there or not; the same call again is safe.
+        """
+        dialect: Any = sqlite if self._database.dialect == "sqlite" else postgresql
+        row = {"digest": digest, "name": name, "text": text, "created_at": now}
+        kept = select(definition.c.text).where(definition.c.digest == digest)
+
+        async def work(connection: AsyncConnection) -> str | None:
+            there: str | None = await connection.scalar(kept)
+            if there is not None:
+                return there
+            if self._database.dialect == "sqlite":
+                await connection.execute(insert(definition), [row])
+            else:
+                await connection.execute(dialect.insert(definition).on_conflict_do_nothing(), [row])
+            return await connection.scalar(kept)
+
+        if await self._database.write(work) != text:
+            raise IntegrityViolated("a definition's text is not the one that its digest was made of")
+
+    @asynccontextmanager
+    async def snapshot(self, *, page: int = MOST) -> AsyncIterator[Snapshot]:
+        """
+        Read everything as it is at one moment, however long it takes.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        async with self._database.snapshot() as connection:
+            yield Snapshot(connection, page)
+
+    async def all_entries(self) -> AsyncIterator[Entry]:
+        """Give every entry, by chain and number, of one moment."""
+        async with self.snapshot() as snapshot:
+            async for entry in snapshot.entries():
+                yield entry
+
+    async def all_payments(self) -> AsyncIterator[Payment]:
+        """Give every payment, by id, of one moment."""
+        async with self.snapshot() as snapshot:
+            async for found in snapshot.payments():
+                yield found
+
+    async def _rows(self, statement: Select[Any]) -> Sequence[Any]:
+        async def work(connection: AsyncConnection) -> Sequence[Any]:
+            rows: Sequence[Any] = (await connection.execute(statement)).mappings().all()
+            return rows
+
+        return await self._database.read(work)
+
+
+def _wanted(query: Query) -> Sequence[ColumnElement[bool]]:
+    same = {
+        "state": query.state, "account": query.account, "reference": query.reference, "call_guid": query.call_guid,
+        "channel": query.channel and query.channel.value,
+    }  # fmt: skip
+    found: tuple[ColumnElement[bool], ...] = tuple(
+        payment.c[name] == value for name, value in same.items() if value is not None
+    )
+    if query.held is not None:
+        found += (payment.c.hold.is_not(None) if query.held else payment.c.hold.is_(None),)
+    if query.created_from is not None:
+        found += (payment.c.created_at >= query.created_from,)
+    if query.created_to is not None:
+        found += (payment.c.created_at < query.created_to,)
+    return found

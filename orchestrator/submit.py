@@ -1,0 +1,245 @@
+"""
+Submit and collect: what the host says becomes a payment, once.
+
+Checks every value at the door (nothing is written for bad input), derives the
+id, compares content with an earlier submit of the same id, seals the payer's
+fields, records the birth. Knows Protocols, not adapters. Next: `claim`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from orchestrator.domain import asking
+from orchestrator.domain.account import Account, ChannelTerms
+from orchestrator.domain.entry import Context, canonical
+from orchestrator.domain.errors import Conflict, InvalidInput, NotFound
+from orchestrator.domain.fields import (
+    checked_call_guid,
+    checked_idempotency_key,
+    checked_name,
+    checked_reference,
+    payment_id,
+)
+from orchestrator.domain.machine import VERSION
+from orchestrator.domain.money import Money
+from orchestrator.domain.outcome import MoneyFact
+from orchestrator.domain.payment import Channel, Payment, State
+from orchestrator.ports import Birth, Record, Store, Vault
+from orchestrator.resolve import outside
+
+
+class Intake(Protocol):
+    """What guards the door: texts and phone numbers."""
+
+    def text(self, field: str, value: object) -> str:
+        """Give the text back, normalised; raises `InvalidInput` for card data, control characters, length."""
+        ...
+
+    def phone_number(self, field: str, value: str) -> str:
+        """Give the number in E.164; raises `InvalidInput`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a host submits; see `Orchestrator.submit` for the meaning of each."""
+
+    account: str
+    channel: str
+    reference: str
+    amount: Money
+    fields: Mapping[str, str]
+    idempotency_key: str | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What submit and collect work with."""
+
+    store: Store
+    vault: Vault
+    intake: Intake
+    accounts: Mapping[str, Account]
+    context: Callable[[], Context]
+
+
+async def submit(door: Door, submission: Submission, *, connection: Any = None) -> Payment:
+    """
+    Record a new payment, or give the one that the same submit made before.
+
+    Args:
+        door: Store, vault, checks, accounts.
+        submission: What is to be taken.
+        connection: The host's own connection to the same database; its transaction
+            then decides whether the payment exists.
+
+    Raises:
+        InvalidInput: A value is refused; nothing was written.
+        Conflict: The id exists with other content, or the reference may not be paid again.
+        Unavailable: The database does not answer. The same call again is safe.
+
+    Crash:
+        Before the commit nothing exists; after it the payment does, and the same
+        call again gives it back.
+    """
+    account, channel, fields = _checked(door, submission)
+    terms = account.terms[channel]
+    key, round_no = await _identity(door, submission)
+    content = _content(submission, channel, fields)
+    missing = tuple(name for name in terms.required if name not in fields)
+    payment = Payment(
+        id=payment_id(account.name, key),
+        account=account.name,
+        channel=channel,
+        reference=submission.reference,
+        round=round_no,
+        amount=submission.amount,
+        created_at=door.context().now,
+        machine_version=VERSION,
+        content_digest=door.vault.digest(content),
+        definitions=MappingProxyType(dict(terms.definitions)),
+        call_guid=fields.get(account.call_guid_field),
+        missing=missing,
+    )
+    existing = await door.store.get(payment.id)
+    if existing is None:
+        decision = asking.submit(payment, door.context(), terms.policy)
+        sealed = door.vault.seal(fields, payment_id=payment.id) if fields else None
+        existing = await door.store.submit(Birth(decision, sealed), connection=connection)
+        if existing.head == decision.payment.head:
+            return existing
+    if not door.vault.same_content(content, existing.content_digest):
+        raise await _conflict(door, existing, submission, channel, fields)
+    return existing
+
+
+async def collect(door: Door, payment_id: str, fields: Mapping[str, str]) -> Payment:
+    """
+    Supply more fields; when all are known the payment is due.
+
+    Raises:
+        NotFound: No such payment.
+        InvalidInput: A value is refused, a name is not collected, or collecting is over.
+
+    Crash:
+        The fields and the entry are one commit: either both are there or neither.
+    """
+    payment = await door.store.get(payment_id)
+    if payment is None:
+        raise NotFound(f"no payment {payment_id[:40]!r}")
+    account = door.accounts.get(payment.account)
+    if account is None:
+        raise InvalidInput("account", "is not configured any more", "add it to the settings")
+    terms = account.terms[payment.channel]
+    given = _checked_fields(door, account, payment.channel, fields)
+
+    async def decision(current: Payment) -> Record:
+        sealed = await door.store.sealed(current.id)
+        known = door.vault.unseal(sealed, payment_id=current.id) if sealed else {}
+        merged = known | given
+        guid = merged.get(account.call_guid_field)
+        decided = asking.collect(current, merged.keys(), guid, door.context(), terms.policy)
+        return Record(decided, held_claim=False, sealed=door.vault.seal(merged, payment_id=current.id))
+
+    return await outside(door.store, payment_id, decision)
+
+
+def _checked(door: Door, submission: Submission) -> tuple[Account, Channel, dict[str, str]]:
+    account = door.accounts.get(str(submission.account))
+    if account is None:
+        known = ", ".join(sorted(door.accounts)) or "none is configured"
+        raise InvalidInput("account", "is not configured", f"use one of: {known}")
+    if submission.channel not in set(Channel):
+        raise InvalidInput("channel", "is unknown", "use phone or digital")
+    checked_reference(submission.reference)
+    door.intake.text("reference", submission.reference)
+    amount: object = submission.amount
+    if not isinstance(amount, Money):
+        raise InvalidInput("amount", "is not Money", 'use Money("12.40", "GBP")')
+    if submission.idempotency_key is not None:
+        checked_idempotency_key(submission.idempotency_key)
+    channel = Channel(submission.channel)
+    return account, channel, _checked_fields(door, account, channel, submission.fields)
+
+
+def _checked_fields(door: Door, account: Account, channel: Channel, fields: Mapping[str, str]) -> dict[str, str]:
+    terms = account.terms[channel]
+    checked: dict[str, str] = {}
+    for name, value in fields.items():
+        checked_name(name)
+        if name not in terms.required and name not in terms.optional:
+            raise InvalidInput(f"fields.{name}", "is not a field of this channel", f"use: {_names(terms)}")
+        text = door.intake.text(f"fields.{name}", value)
+        if not text.strip():
+            raise InvalidInput(f"fields.{name}", "is empty", "leave it out until it is known")
+        if name in account.phone_fields:
+            text = door.intake.phone_number(f"fields.{name}", text)
+        if name == account.call_guid_field:
+            text = checked_call_guid(text)
+        checked[name] = text
+    return checked
+
+
+def _names(terms: ChannelTerms) -> str:
+    return ", ".join((*terms.required, *sorted(terms.optional))) or "no field at all"
+
+
+async def _identity(door: Door, submission: Submission) -> tuple[str, int]:
+    """Give idempotency key and round; refuse a reference that may not be paid again."""
+    earlier = await door.store.of_reference(submission.account, submission.reference)
+    key = submission.idempotency_key
+    if key is not None:
+        same = [payment for payment in earlier if payment.id == payment_id(submission.account, key)]
+        if same:
+            return key, same[0].round
+    if not earlier:
+        return key or submission.reference, 1
+    if not submission.again:
+        if key is None:
+            return submission.reference, 1
+        raise Conflict("reference", "was submitted before under another key", "submit with again=True to take it anew")
+    last = earlier[-1]
+    open_words = {
+        "is still open": not last.ended,
+        "is held": last.hold is not None,
+        "is still watched": last.watch_until is not None,
+        "was paid": last.money is not MoneyFact.NONE or last.state is State.COMPLETED,
+    }
+    for word, applies in open_words.items():
+        if applies:
+            raise Conflict("reference", f"can't be taken again: payment {last.id} {word}", "wait until it has failed")
+    return key or f"{submission.reference}#{last.round + 1}", last.round + 1
+
+
+def _content(submission: Submission, channel: Channel, fields: Mapping[str, str]) -> bytes:
+    return canonical({
+        "account": submission.account, "channel": channel.value, "reference": submission.reference,
+        "amount_minor": submission.amount.minor, "currency": submission.amount.currency,
+        "fields": [[name, fields[name]] for name in sorted(fields)],
+    }).encode()  # fmt: skip
+
+
+async def _conflict(
+    door: Door, existing: Payment, submission: Submission, channel: Channel, fields: Mapping[str, str]
+) -> Conflict:
+    """Name what differs; never a value."""
+    differs = [
+        name
+        for name, same in (
+            ("reference", existing.reference == submission.reference),
+            ("channel", existing.channel is channel),
+            ("amount", existing.amount.minor == submission.amount.minor),
+            ("currency", existing.amount.currency == submission.amount.currency),
+        )
+        if not same
+    ]
+    sealed = await door.store.sealed(existing.id)
+    known = door.vault.unseal(sealed, payment_id=existing.id) if sealed else {}
+    differs += [f"fields.{name}" for name in sorted(fields) if known.get(name) != fields[name]]
+    return Conflict(
+        ", ".join(differs) or "fields", f"differ from payment {existing.id}, which was submitted before",
+        "submit the same content, another idempotency key, or again=True",
+    )  # fmt: skip

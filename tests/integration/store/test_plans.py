@@ -1,0 +1,84 @@
+"""Cost does not grow with history: every query of the flow finds its rows by an index."""
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from orchestrator.ports import Query
+from orchestrator.store import SqlStore
+from tests.integration.store.makers import T0, at, birth, held, outside
+
+Verb = Callable[[SqlStore], Awaitable[Any]]
+VERBS: dict[str, Verb] = {
+    "claim": lambda store: store.claim("w1", now=at(1), limit=10, accounts=["emea"], machine_versions=[1]),
+    "claimed": lambda store: store.claimed("w1"),
+    "reap": lambda store: store.reap(lapsed_before=T0, now=at(1), jitter_s=1, limit=10),
+    "retire": lambda store: store.retire("w2", now=at(1)),
+    "unended": lambda store: store.unended(),
+    "list": lambda store: store.list(Query()),
+    "list held": lambda store: store.list(Query(held=True)),
+    "list of a call": lambda store: store.list(Query(call_guid="call-1")),
+    "of_reference": lambda store: store.of_reference("emea", "INV-1"),
+    "entries": lambda store: store.entries("pay-x"),
+    "chains": lambda store: store.chains("pay-x", 10),
+    "take_notifications": lambda store: store.take_notifications("w1", events=["held"], now=at(1), limit=9),
+    "lapsed_notifications": lambda store: store.lapsed_notifications(now=at(1), limit=9),
+    "submit": lambda store: store.submit(birth("INV-2")),
+}
+
+
+async def record(store: SqlStore) -> None:
+    (payment,) = await store.of_reference("emea", "INV-1")
+    (claimed,) = await store.claim("w1", now=at(1), limit=1, accounts=["emea"], machine_versions=[1])
+    assert payment.id == claimed.id
+    await store.record(held(claimed, "authorize"))
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "record"])
+async def test_no_verb_scans_a_table_that_grows(sqlite_url: str, verb: str) -> None:
+    heard: list[tuple[str, Any]] = []
+    async with SqlStore(sqlite_url) as store:
+        await store.register("w1", origin="h", version="1", now=T0)
+        await store.submit(birth("INV-1"))
+        for engine in (store._database.engines.write, store._database.engines.read):
+            event.listen(
+                engine.sync_engine,
+                "before_cursor_execute",
+                lambda _c, _cursor, sql, values, _context, many: heard.append((sql, values[0] if many else values)),
+            )
+        await (VERBS | {"record": record})[verb](store)
+    connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+    scans = [
+        (step[3], sql)
+        for sql, values in heard
+        if sql.split()[0].lower() in ("select", "update", "delete", "with")
+        for step in connection.execute(f"explain query plan {sql}", values)
+        if step[3].startswith("SCAN") and " USING " not in step[3] and step[3].split()[1] not in ("worker", "due")
+    ]
+    connection.close()
+    assert heard
+    assert scans == []
+
+
+async def test_a_store_outlives_its_connections(postgresql: str) -> None:
+    """A failover ends every connection; the next verb goes over a new one."""
+    import asyncpg
+
+    async with SqlStore(postgresql) as store:
+        payment = await store.submit(birth("INV-1"))
+        for step in ("authorize", "start_session", "hand_over"):
+            connection = await asyncpg.connect(
+                host=str(store._database.url.query["host"]), user=store._database.url.username, database="postgres"
+            )
+            ended = await connection.fetch(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where usename = current_user and pid <> pg_backend_pid()"
+            )
+            await connection.close()
+            assert ended
+            payment = await store.record(outside(payment, step))
+            assert await store.get(payment.id) == payment
+        assert payment.version == 4
