@@ -5,8 +5,9 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
+SUDO ?= $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help demo test check lint types architecture generated fix diagrams pictures lock clean
+.PHONY: help demo test crash check lint types architecture generated fix diagrams pictures lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -18,12 +19,23 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(READY) ## run payments of every kind end to end, kill the worker half-way, verify the trail
-	$(BIN)/orchestrator demo $(ARGS)
+DATABASE ?= sqlite
+DEMO_sqlite := $(BIN)/orchestrator demo
+DEMO_postgresql := $(BIN)/python -m tests.support.postgresql_demo
+
+demo: $(READY) ## run payments of every kind, kill the worker half-way, verify the trail; DATABASE=postgresql
+	$(or $(DEMO_$(DATABASE)),$(error DATABASE is sqlite or postgresql)) $(ARGS)
 
 test: $(READY) ## every test, on two processes
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report
+
+crash: $(READY) ## kill, stop and replace worker processes, with the full numbers
+	ORCHESTRATOR_TEST_CRASH=full $(BIN)/python -m pytest -s tests/crash $(ARGS)
+
+test-pgbouncer: $(READY) ## the store's tests over psycopg through pgbouncer in transaction mode; installs it on Debian
+	@test -n "$$(PATH="$$PATH:/usr/sbin" command -v pgbouncer)" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --no-install-recommends pgbouncer; }
+	ORCHESTRATOR_TEST_DRIVER=psycopg ORCHESTRATOR_TEST_POOLER=pgbouncer $(BIN)/python -m pytest -q tests/integration/store $(ARGS)
 
 check: lint types architecture generated ## lint, types, architecture, generated files
 

@@ -5,7 +5,7 @@ Read the package in the order of its flow:
 
 1. `domain`: what a payment is, the machine, `plan` and `decide`. Pure.
 2. `ports`: what the flow asks of the outside.
-3. `submit`, `resolve`, `claim`, `execute`, `rescue`, `worker`, `notify`: the flow.
+3. `submit`, `resolve`, `claim`, `execute`, `rescue`, `worker`, `notify`: the flow; `explain`: its next step in words.
 4. `interactions`, `provider`, `store`, `privacy`: the adapters.
 5. `orchestrator`, `composition`: where they meet. `cli`: the command line.
 
@@ -29,11 +29,14 @@ from orchestrator.domain.money import Money
 from orchestrator.domain.outcome import MoneyFact, Outcome
 from orchestrator.domain.payment import Channel, HoldReason, Payment, State
 from orchestrator.orchestrator import EVENTS, Orchestrator
-from orchestrator.ports import Query
+from orchestrator.records import Query
 from orchestrator.settings import AccountSettings, Settings, WorkerSettings, load_settings
+from orchestrator.store.migrate import OWN_TABLES as TABLES
+from orchestrator.store.migrate import upgrade as upgrade_database
 
 __all__ = [
     "EVENTS",
+    "TABLES",
     "AccountSettings",
     "Channel",
     "ConfigurationError",
@@ -58,4 +61,5 @@ __all__ = [
     "Unavailable",
     "WorkerSettings",
     "load_settings",
+    "upgrade_database",
 ]

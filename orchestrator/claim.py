@@ -10,9 +10,10 @@ never taken for its successor. Next: `execute`.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from orchestrator.domain.entry import Context
-from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.errors import ConfigurationError, Unavailable
 from orchestrator.domain.machine import VERSION
 from orchestrator.domain.payment import Payment
 from orchestrator.ports import Clock, Store
@@ -20,6 +21,12 @@ from orchestrator.telemetry import emit
 
 MACHINE_VERSIONS = (VERSION,)
 """The machine versions whose payments this software can drive."""
+
+DATABASE_TROUBLE = (Unavailable, ConfigurationError)
+"""Silence, and what only a person can mend (rights, a file turned read-only): in mid-course both are waited out."""
+
+SKEW_TOLD_S = 1.0
+"""Seconds between our clock and the database's from which on the log says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +39,15 @@ class Rhythm:
         life_s: Others may take the claims when the last beat is older.
         trust_s: The worker itself trusts its claims for so long after its last beat.
         poll_s: Between two looks for due payments; wake-ups only hint.
+        skew_s: A worker whose clock is further from the database's does not begin: it would
+            reap others too early, or never be reaped.
     """
 
     beat_s: float = 2.0
     life_s: float = 8.0
     trust_s: float = 6.0
     poll_s: float = 0.25
+    skew_s: float = 5.0
 
 
 class Claims:
@@ -63,6 +73,7 @@ class Claims:
         self._version = version
         self._beaten_at = float("-inf")
         self.worker_id = ""
+        self.others = 0
 
     @property
     def trusted(self) -> bool:
@@ -79,15 +90,31 @@ class Claims:
 
     async def begin(self) -> None:
         """
-        Take a new id and make it known.
+        Take a new id and make it known, if our clock agrees with the database's.
+
+        Raises:
+            ConfigurationError: The clocks are more than `skew_s` apart. Nothing was written.
+            Unavailable: The database does not answer.
 
         Crash: an id without claims is reaped like any other.
         """
+        await self._check_clock()
         worker_id = self._new_id()
         beaten_at = self._clock.monotonic()
         await self._store.register(worker_id, origin=self._origin, version=self._version, now=self._clock.now())
         self.worker_id, self._beaten_at = worker_id, beaten_at
         emit("worker.started", worker_id=worker_id, version=self._version)
+
+    async def _check_clock(self) -> None:
+        offset = await self._store.clock_offset(self._clock)
+        where = "ahead of" if offset > 0 else "behind"
+        if abs(offset) > self.rhythm.skew_s:
+            raise ConfigurationError(
+                "clock", f"this machine's is {abs(offset):.1f} s {where} the database's",
+                f"synchronize both with one time server (NTP) to within {self.rhythm.skew_s:g} s",
+            )  # fmt: skip
+        if abs(offset) > SKEW_TOLD_S:
+            emit("clock.skewed", offset_s=round(offset, 3))
 
     async def beat(self) -> bool:
         """
@@ -101,7 +128,13 @@ class Claims:
         if alive:
             # Counted from before the call: a slow commit must not lengthen the trust.
             self._beaten_at = beaten_at
+            since = self._clock.now() - timedelta(seconds=self.rhythm.life_s)
+            self.others = max(0, await self._store.living(since=since) - 1)
         return alive
+
+    def share(self, room: int) -> int:
+        """Give how many payments to claim at once where there is room for so many: others want some, too."""
+        return max(1, room // (1 + self.others)) if room > 0 else 0
 
     async def take(self, limit: int) -> Sequence[Payment]:
         """Claim up to so many due payments."""
@@ -126,5 +159,5 @@ class Claims:
         """
         try:
             await self._store.retire(self.worker_id, now=self._clock.now())
-        except Unavailable as error:
+        except DATABASE_TROUBLE as error:
             emit("database.unavailable", error=error, operation="retire")

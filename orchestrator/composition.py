@@ -17,7 +17,7 @@ from types import MappingProxyType
 from orchestrator.domain.account import Account, ChannelTerms
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.payment import Channel
-from orchestrator.domain.policy import DIGITAL, PHONE, Backoff
+from orchestrator.domain.policy import DIGITAL, PHONE, Backoff, Policy
 from orchestrator.interactions import Definition, bundled, parse
 from orchestrator.ports import Clock
 from orchestrator.privacy import FieldVault, checked_text, load_or_create_key_file, redact_card_data
@@ -94,14 +94,24 @@ def build_accounts(settings: Settings, providers: ProviderPool, backoff: Backoff
     return {name: _account(name, account, providers, backoff) for name, account in settings.accounts.items()}
 
 
+def policy_of(name: str, settings: AccountSettings, channel: Channel) -> Policy:
+    """
+    Give the policy of an account's channel, with a back-off without jitter.
+
+    Raises:
+        ConfigurationError: A policy's name or value makes no sense.
+    """
+    key = f"accounts.{name}.policy.{channel.value}"
+    policy = _DEFAULTS[channel].with_overrides(settings.policy.get(channel.value, {}), key=key)
+    return replace(policy, dial_prefixes=tuple(settings.dial_prefixes))
+
+
 def _account(name: str, settings: AccountSettings, providers: ProviderPool, backoff: Backoff) -> Account:
     terms = {}
     for channel in Channel:
         required = providers.fields_to_collect(name, channel)
-        key = f"accounts.{name}.policy.{channel.value}"
-        policy = _DEFAULTS[channel].with_overrides(settings.policy.get(channel.value, {}), key=key)
         terms[channel] = ChannelTerms(
-            policy=replace(policy, dial_prefixes=tuple(settings.dial_prefixes), backoff=backoff),
+            policy=replace(policy_of(name, settings, channel), backoff=backoff),
             required=required,
             optional=frozenset(providers.fields_used(name, channel)) - frozenset(required),
             definitions=MappingProxyType(providers.pins(name, channel)),

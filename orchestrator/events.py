@@ -57,6 +57,16 @@ _TABLE: dict[str, _Event] = {
     "worker.draining": _event("info", "in_flight timeout_s signal"),
     "worker.stopped": _event("info", "in_flight drained duration_s reason"),
     "worker.failed": _event("error", "reason"),
+    "clock.skewed": _event("warning", "offset_s"),
+    "hint.failed": _event("warning", "reason"),
+    # several processes on one machine
+    "process.started": _event("info", "pid"),
+    "process.replaced": _event("info", "pid former_pid"),
+    "process.refused": _event("error", "pid status"),
+    "process.ended": _event("error", "pid status retry_in_s"),
+    "process.failed": _event("error"),
+    "process.killed": _event("error", "pid"),
+    "processes.crowded": _event("warning", "count reason"),
     # the provider
     "token.renewed": _event("info", "expires_in_s duration_s waiting"),
     "token.refused": _event("warning", "status code reason"),

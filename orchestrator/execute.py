@@ -7,23 +7,25 @@ handed in as knowledge. Next: `rescue`.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.claim import Claims
+from orchestrator.claim import DATABASE_TROUBLE, Claims
 from orchestrator.domain.account import Account
 from orchestrator.domain.decide import decide, lapsed
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.entry import Context, Looks
-from orchestrator.domain.errors import Fenced, InvalidInput, Unavailable
+from orchestrator.domain.errors import Fenced, InvalidInput
 from orchestrator.domain.machine import Operation
 from orchestrator.domain.operation import Next, Plan, plan
 from orchestrator.domain.payment import Payment, State
 from orchestrator.domain.policy import Policy
-from orchestrator.domain.starting import intend, refuse_request
+from orchestrator.domain.starting import intend, refuse_request, wait_for_account
 from orchestrator.domain.verdict import Verdict, VerdictKind
-from orchestrator.ports import Clock, Prepared, Providers, Record, Store, Vault
+from orchestrator.ports import Clock, Prepared, Providers, Store, Vault
+from orchestrator.records import Record
 from orchestrator.rescue import settle_open_attempt
 from orchestrator.resolve import hand_in
 from orchestrator.telemetry import emit
@@ -47,6 +49,22 @@ class Learnt:
     operation: Operation
     verdict: Verdict
     recorded: asyncio.Future[None]
+
+    @contextmanager
+    def settling(self) -> Iterator[None]:
+        """Tell who waits for the record how it went; a lost claim is no loss, for what was learnt was handed in."""
+        try:
+            yield
+        except Exception as error:
+            if not (self.recorded.done() or isinstance(error, ClaimLostError)):
+                self.recorded.set_exception(error)
+            raise
+        except asyncio.CancelledError:
+            self.recorded.cancel()
+            raise
+        finally:
+            if not self.recorded.done():
+                self.recorded.set_result(None)
 
 
 @dataclass(slots=True)
@@ -79,6 +97,8 @@ class Bench:
     claims: Claims
     told: Callable[[], None] = lambda: None
     """Called when the host has something to be told."""
+    paused: Callable[[], Collection[str]] = frozenset
+    """The accounts whose effects wait, as this worker knows them."""
 
     def policy(self, payment: Payment) -> Policy:
         """Give the policy of the payment's account and channel."""
@@ -123,6 +143,10 @@ async def execute_step(bench: Bench, held: Held) -> Plan:
 
 
 async def _send(bench: Bench, held: Held, operation: Operation) -> None:
+    begins = operation in (Operation.AUTHORIZE, Operation.START_SESSION)
+    if begins and held.payment.account in bench.paused():
+        await _wait_for_account(bench, held)
+        return
     match operation:
         case Operation.AUTHORIZE:
             await _authorize(bench, held)
@@ -137,15 +161,20 @@ async def _send(bench: Bench, held: Held, operation: Operation) -> None:
             await _settle(bench, held, operation, None, verdict)
 
 
+async def _wait_for_account(bench: Bench, held: Held) -> None:
+    """Begin nothing while the account is paused; only the first time is written down."""
+    decision = wait_for_account(held.payment, bench.context(held)(), bench.policy(held.payment))
+    if decision.quiet:
+        held.payment = decision.payment
+        return
+    await _record(bench, held, decision)
+
+
 async def _take_inbox(bench: Bench, held: Held) -> None:
     while held.inbox:
         learnt = held.inbox.pop(0)
-        try:
+        with learnt.settling():
             await _settle(bench, held, learnt.operation, None, learnt.verdict)
-        finally:
-            # A lost claim is no loss here: `_settle` has handed in what was learnt.
-            if not learnt.recorded.done():
-                learnt.recorded.set_result(None)
 
 
 async def _authorize(bench: Bench, held: Held) -> None:
@@ -223,7 +252,7 @@ async def _settle(
         return
     try:
         await _record(bench, held, decision)
-    except (ClaimLostError, Unavailable):
+    except (ClaimLostError, *DATABASE_TROUBLE):
         await _knowledge(bench, held, (operation, attempt, verdict))
         raise ClaimLostError from None
 
@@ -249,7 +278,7 @@ async def _knowledge(bench: Bench, held: Held, learnt: tuple[Operation, int | No
     while True:
         try:
             await hand_in(bench.store, held.payment.id, learnt, bench.claims.context, bench.policy)
-        except Unavailable as error:
+        except DATABASE_TROUBLE as error:
             failures += 1
             emit("database.unavailable", error=error, operation="hand_in", payment_id=held.payment.id)
             await bench.clock.sleep(min(0.25 * failures, 2.0))

@@ -8,14 +8,15 @@ validity. Next: `worker`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime, timedelta
 
-from orchestrator.domain.errors import OrchestratorError, Unavailable
+from orchestrator.claim import DATABASE_TROUBLE
 from orchestrator.domain.machine import Operation
 from orchestrator.domain.payment import State
 from orchestrator.domain.verdict import Verdict, VerdictKind
-from orchestrator.ports import Clock, Notification, Notifier, Store
+from orchestrator.ports import Clock, Notifier, Store
+from orchestrator.records import Notification
 from orchestrator.telemetry import emit
 
 HandIn = Callable[[str, Operation, Verdict], Awaitable[None]]
@@ -27,13 +28,16 @@ BATCH = 100
 
 
 class Deliveries:
-    """Delivers queued notices to this process's handlers."""
+    """Delivers queued notices to this process's handlers; those of accounts that it does not know are others'."""
 
-    def __init__(self, store: Store, clock: Clock, notifier: Notifier, hand_in: HandIn) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, notifier: Notifier, hand_in: HandIn, accounts: Collection[str]
+    ) -> None:
         self._store = store
         self._clock = clock
         self._notifier = notifier
         self._hand_in = hand_in
+        self._accounts = accounts
         self._lapsing: set[int] = set()
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -56,9 +60,9 @@ class Deliveries:
             unless its validity is over.
         """
         due = await self._store.take_notifications(
-            worker_id, events=tuple(self._notifier.events), now=self._clock.now(), limit=BATCH
+            worker_id, events=tuple(self._notifier.events), now=self._clock.now(), limit=BATCH, accounts=self._accounts
         )
-        late = await self._store.lapsed_notifications(now=self._clock.now(), limit=BATCH)
+        late = await self._store.lapsed_notifications(now=self._clock.now(), limit=BATCH, accounts=self._accounts)
         late = [notification for notification in late if notification.id not in self._lapsing]
         for notification in due:
             self._begin(notification, self._deliver)
@@ -75,7 +79,7 @@ class Deliveries:
     async def _guarded(self, notification: Notification, work: Callable[[Notification], Awaitable[None]]) -> None:
         try:
             await work(notification)
-        except OrchestratorError as error:
+        except Exception as error:  # noqa: BLE001 - a notice that is dropped silently is never told again
             emit("notification.failed", error=error, payment_id=notification.payment_id, tries=notification.tries)
             await self._put_back(notification)
 
@@ -86,7 +90,7 @@ class Deliveries:
             retry_at = self._clock.now() + timedelta(seconds=delay)
             try:
                 await self._settle(notification, retry_at)
-            except Unavailable:
+            except DATABASE_TROUBLE:
                 await self._clock.sleep(DATABASE_RETRY_S)
             else:
                 return

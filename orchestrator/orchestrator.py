@@ -24,8 +24,9 @@ from orchestrator.domain.money import Money
 from orchestrator.domain.payment import Payment, State
 from orchestrator.execute import Bench
 from orchestrator.interactions import Definition, parse
-from orchestrator.ports import Clock, Query
+from orchestrator.ports import Clock
 from orchestrator.provider.backoff import backoff
+from orchestrator.records import Query
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import migrate
 from orchestrator.store.store import SqlStore
@@ -162,12 +163,15 @@ class Orchestrator:
             fields: Fields that are known already; `collect` supplies the rest.
             idempotency_key: What makes two submits the same; the reference by default.
             again: Take a reference anew whose earlier payments have failed.
-            connection: The host's own SQLAlchemy `AsyncConnection` to the same database;
-                the payment then exists when the host commits.
+            connection: The host's own SQLAlchemy `AsyncConnection` to the same database
+                (`docs/embedding.md`); the payment then exists when the host commits. Its
+                transaction is begun if none runs, and goes on after every error of ours
+                but `Unavailable`.
 
         Raises:
             InvalidInput: A value is refused: names field, problem and fix. Nothing was written.
-            Conflict: Submitted before with other content, or must not be taken again.
+            Conflict: Submitted before with other content, or must not be taken again; or
+                the connection leads to another database.
             Unavailable: The database does not answer; the same call again is safe.
         """
         submission = Submission(account, channel, reference, amount, fields or {}, idempotency_key, again)

@@ -6,16 +6,15 @@ know each other. `orchestrator.py` is the one place where both are in sight.
 Next: `submit`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from orchestrator.domain.decision import Decision, Notice
-from orchestrator.domain.entry import Entry
+from orchestrator.domain.entry import Context, Entry
 from orchestrator.domain.machine import Operation
-from orchestrator.domain.payment import Channel, Payment
+from orchestrator.domain.payment import Payment
 from orchestrator.domain.verdict import Verdict
+from orchestrator.records import Birth, Notification, Pause, Query, Record
 
 
 class Clock(Protocol):
@@ -54,79 +53,10 @@ class Vault(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Birth:
-    """
-    A new payment, ready to be recorded.
+class Births(Protocol):
+    """What a submit asks of the database: each verb its own transaction, or all in the host's."""
 
-    Attributes:
-        decision: Its first entries; `decision.before` equals the payment before any entry.
-        sealed: Its fields, sealed; `None` without any.
-    """
-
-    decision: Decision
-    sealed: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """
-    One write of the one door.
-
-    Attributes:
-        decision: What is to be written; `decision.before` is the fence.
-        held_claim: `True`: written only under the claim in `decision.before`. `False`:
-            from outside; the version alone decides, and the claim is cleared.
-        keep_claim: Whether the claim stays with its worker afterwards.
-        sealed: The payer's fields anew, if they changed.
-    """
-
-    decision: Decision
-    held_claim: bool
-    keep_claim: bool = True
-    sealed: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Notification:
-    """
-    One queued notice under delivery.
-
-    Attributes:
-        id: Its row.
-        payment_id: The payment it is about.
-        notice: What is told.
-        begun: Whether a delivery was begun before this one.
-        tries: How many deliveries were begun, this one included.
-    """
-
-    id: int
-    payment_id: str
-    notice: Notice
-    begun: bool
-    tries: int
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What `list` selects by; everything given must match. `after` pages by (created_at, id)."""
-
-    state: str | None = None
-    held: bool | None = None
-    account: str | None = None
-    channel: Channel | None = None
-    reference: str | None = None
-    call_guid: str | None = None
-    created_from: datetime | None = None
-    created_to: datetime | None = None
-    after: str | None = None
-    limit: int = 100
-
-
-class Store(Protocol):
-    """The database, as verbs of the flow. Every verb is one transaction."""
-
-    async def submit(self, birth: Birth, *, connection: Any = None) -> Payment:
+    async def submit(self, birth: Birth) -> Payment:
         """
         Record a birth, or give the payment that already has this id.
 
@@ -144,16 +74,30 @@ class Store(Protocol):
         """Give every payment of the reference, oldest round first."""
         ...
 
+    async def sealed(self, payment_id: str) -> bytes | None:
+        """Give a payment's sealed fields; `None` when it has none or they were erased."""
+        ...
+
+
+class Store(Births, Protocol):
+    """The database, as verbs of the flow. Every verb is one transaction."""
+
+    async def within(self, connection: object) -> Births:
+        """
+        Give the verbs of a submit inside the host's own transaction.
+
+        Raises:
+            InvalidInput: Not a connection that can be used so.
+            Conflict: It leads to another database.
+        """
+        ...
+
     async def list(self, query: Query) -> Sequence[Payment]:
         """Give a page of payments in the order (created_at, id)."""
         ...
 
     async def entries(self, chain_id: str) -> Sequence[Entry]:
         """Give one chain in order."""
-        ...
-
-    async def sealed(self, payment_id: str) -> bytes | None:
-        """Give a payment's sealed fields; `None` when it has none or they were erased."""
         ...
 
     async def publish_definition(self, digest: str, name: str, text: str, *, now: datetime) -> None:
@@ -174,6 +118,10 @@ class Store(Protocol):
 
     async def beat(self, worker_id: str, *, now: datetime) -> bool:
         """Say that the worker lives; `False` if it was reaped: it must take a new id."""
+        ...
+
+    async def living(self, *, since: datetime) -> int:
+        """Count the workers that have said since then that they live."""
         ...
 
     async def retire(self, worker_id: str, *, now: datetime) -> None:
@@ -224,12 +172,14 @@ class Store(Protocol):
         ...
 
     async def take_notifications(
-        self, worker_id: str, *, events: Sequence[str], now: datetime, limit: int
+        self, worker_id: str, *, events: Sequence[str], now: datetime, limit: int, accounts: Collection[str]
     ) -> Sequence[Notification]:
         """Begin deliveries: due, unexpired, untaken or taken by a worker that is gone; marks them begun."""
         ...
 
-    async def lapsed_notifications(self, *, now: datetime, limit: int) -> Sequence[Notification]:
+    async def lapsed_notifications(
+        self, *, now: datetime, limit: int, accounts: Collection[str]
+    ) -> Sequence[Notification]:
         """Give undone notifications whose time is over."""
         ...
 
@@ -239,6 +189,48 @@ class Store(Protocol):
 
     async def unended(self) -> int:
         """Count what can go on by itself: not ended, not held, not waiting for fields of the host's."""
+        ...
+
+    async def paused_accounts(self) -> dict[str, Pause]:
+        """Give the accounts that an operator has paused, by name."""
+        ...
+
+    async def pause_account(self, account: str, *, reason: str, context: Context) -> bool:
+        """Pause an account, with its entry in one transaction; `False` if it is paused already."""
+        ...
+
+    async def resume_account(self, account: str, *, reason: str, context: Context) -> bool:
+        """End an account's pause, with its entry in one transaction; `False` if it is not paused."""
+        ...
+
+    async def note(
+        self,
+        kind: str,
+        *,
+        about: str,
+        context: Context,
+        details: Mapping[str, Any] = ...,
+        result: str = ...,
+    ) -> Entry | None:
+        """Write the next entry of the day's administrative chain (`admin-<day>`, trigger `note`)."""
+        ...
+
+    async def listen(self, stir: Callable[[], None]) -> None:
+        """
+        Call `stir` whenever another process may have made something due; until cancelled.
+
+        A hint only: polling is the truth. Never raises for trouble of the database;
+        returns at once where the database can't tell (SQLite, a transaction pooler).
+        """
+        ...
+
+    async def clock_offset(self, clock: Clock) -> float:
+        """
+        Give by how many seconds our clock is ahead of the database's; 0.0 where they are one (SQLite).
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
         ...
 
 

@@ -16,7 +16,8 @@ from orchestrator.domain.machine import Operation
 from orchestrator.domain.payment import Payment
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.verdict import Verdict
-from orchestrator.ports import Record, Store
+from orchestrator.ports import Store
+from orchestrator.records import Record
 
 MAX_RACES = 20
 """Lost races before giving up; each means that somebody else made progress."""

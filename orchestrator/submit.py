@@ -26,7 +26,8 @@ from orchestrator.domain.machine import VERSION
 from orchestrator.domain.money import Money
 from orchestrator.domain.outcome import MoneyFact
 from orchestrator.domain.payment import Channel, Payment, State
-from orchestrator.ports import Birth, Record, Store, Vault
+from orchestrator.ports import Births, Store, Vault
+from orchestrator.records import Birth, Record
 from orchestrator.resolve import outside
 
 
@@ -74,7 +75,7 @@ async def submit(door: Door, submission: Submission, *, connection: Any = None) 
         door: Store, vault, checks, accounts.
         submission: What is to be taken.
         connection: The host's own connection to the same database; its transaction
-            then decides whether the payment exists.
+            then decides whether the payment exists, and sees what it has submitted itself.
 
     Raises:
         InvalidInput: A value is refused; nothing was written.
@@ -87,7 +88,9 @@ async def submit(door: Door, submission: Submission, *, connection: Any = None) 
     """
     account, channel, fields = _checked(door, submission)
     terms = account.terms[channel]
-    key, round_no = await _identity(door, submission)
+    context = door.context()  # one instant: the payment is created when its first entry says so
+    store = door.store if connection is None else await door.store.within(connection)
+    key, round_no = await _identity(store, submission)
     content = _content(submission, channel, fields)
     missing = tuple(name for name in terms.required if name not in fields)
     payment = Payment(
@@ -97,22 +100,24 @@ async def submit(door: Door, submission: Submission, *, connection: Any = None) 
         reference=submission.reference,
         round=round_no,
         amount=submission.amount,
-        created_at=door.context().now,
+        created_at=context.now,
         machine_version=VERSION,
         content_digest=door.vault.digest(content),
         definitions=MappingProxyType(dict(terms.definitions)),
         call_guid=fields.get(account.call_guid_field),
         missing=missing,
     )
-    existing = await door.store.get(payment.id)
+    existing = await store.get(payment.id)
     if existing is None:
-        decision = asking.submit(payment, door.context(), terms.policy)
+        decision = asking.submit(payment, context, terms.policy)
         sealed = door.vault.seal(fields, payment_id=payment.id) if fields else None
-        existing = await door.store.submit(Birth(decision, sealed), connection=connection)
+        existing = await store.submit(Birth(decision, sealed))
         if existing.head == decision.payment.head:
             return existing
     if not door.vault.same_content(content, existing.content_digest):
-        raise await _conflict(door, existing, submission, channel, fields)
+        sealed = await store.sealed(existing.id)
+        known = door.vault.unseal(sealed, payment_id=existing.id) if sealed else {}
+        raise _conflict(existing, submission, channel, fields, known)
     return existing
 
 
@@ -187,31 +192,37 @@ def _names(terms: ChannelTerms) -> str:
     return ", ".join((*terms.required, *sorted(terms.optional))) or "no field at all"
 
 
-async def _identity(door: Door, submission: Submission) -> tuple[str, int]:
+async def _identity(store: Births, submission: Submission) -> tuple[str, int]:
     """Give idempotency key and round; refuse a reference that may not be paid again."""
-    earlier = await door.store.of_reference(submission.account, submission.reference)
+    earlier = await store.of_reference(submission.account, submission.reference)
     key = submission.idempotency_key
-    if key is not None:
-        same = [payment for payment in earlier if payment.id == payment_id(submission.account, key)]
-        if same:
-            return key, same[0].round
+    if key is not None or not submission.again:
+        mine = payment_id(submission.account, key or submission.reference)
+        for payment in earlier:
+            if payment.id == mine:
+                return key or submission.reference, payment.round
     if not earlier:
         return key or submission.reference, 1
     if not submission.again:
-        if key is None:
-            return submission.reference, 1
         raise Conflict("reference", "was submitted before under another key", "submit with again=True to take it anew")
-    last = earlier[-1]
-    open_words = {
-        "is still open": not last.ended,
-        "is held": last.hold is not None,
-        "is still watched": last.watch_until is not None,
-        "was paid": last.money is not MoneyFact.NONE or last.state is State.COMPLETED,
-    }
-    for word, applies in open_words.items():
-        if applies:
-            raise Conflict("reference", f"can't be taken again: payment {last.id} {word}", "wait until it has failed")
-    return key or f"{submission.reference}#{last.round + 1}", last.round + 1
+    for payment in earlier:
+        word = _why_not_again(payment)
+        if word:
+            problem = f"can't be taken again: payment {payment.id} {word}"
+            raise Conflict("reference", problem, "wait until it has failed")
+    round_no = earlier[-1].round + 1
+    return key or f"{submission.reference}#{round_no}", round_no
+
+
+def _why_not_again(payment: Payment) -> str:
+    """Say why the reference of this earlier payment can't be taken again; empty if it can."""
+    if payment.state is State.COMPLETED or payment.money is not MoneyFact.NONE:
+        return "was paid" if payment.money is not MoneyFact.UNKNOWN else "may have been paid"
+    if payment.hold is not None:
+        return "is held"
+    if not payment.ended:
+        return "is still open"
+    return "is still watched" if payment.watch_until is not None else ""
 
 
 def _content(submission: Submission, channel: Channel, fields: Mapping[str, str]) -> bytes:
@@ -222,8 +233,8 @@ def _content(submission: Submission, channel: Channel, fields: Mapping[str, str]
     }).encode()  # fmt: skip
 
 
-async def _conflict(
-    door: Door, existing: Payment, submission: Submission, channel: Channel, fields: Mapping[str, str]
+def _conflict(
+    existing: Payment, submission: Submission, channel: Channel, fields: Mapping[str, str], known: Mapping[str, str]
 ) -> Conflict:
     """Name what differs; never a value."""
     differs = [
@@ -236,10 +247,12 @@ async def _conflict(
         )
         if not same
     ]
-    sealed = await door.store.sealed(existing.id)
-    known = door.vault.unseal(sealed, payment_id=existing.id) if sealed else {}
-    differs += [f"fields.{name}" for name in sorted(fields) if known.get(name) != fields[name]]
+    if known:  # nothing is known of fields that were erased
+        differs += [f"fields.{name}" for name in sorted(fields) if known.get(name) != fields[name]]
+    # What was left out this time is named last: it may have been collected later.
+    differs = differs or [f"fields.{name}" for name in sorted(known.keys() - fields.keys())]
+    verb = "differs" if len(differs) == 1 else "differ"
     return Conflict(
-        ", ".join(differs) or "fields", f"differ from payment {existing.id}, which was submitted before",
-        "submit the same content, another idempotency key, or again=True",
+        ", ".join(differs) or "fields", f"{verb} from payment {existing.id}, which was submitted before",
+        "submit the same content, or another payment under another reference or idempotency key",
     )  # fmt: skip

@@ -9,10 +9,12 @@ of them has, then the claims go back. Next: `notify`.
 import asyncio
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
+from orchestrator.claim import DATABASE_TROUBLE
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.machine import Operation
 from orchestrator.domain.operation import Next
@@ -27,6 +29,10 @@ from orchestrator.telemetry import emit
 
 DATABASE_RETRY_S = 0.5
 DEFECT_RETRY_S = 30.0
+BREATH_S = 0.02
+"""Between two full plates where other workers live, so that they get their share."""
+HINT_S = 0.05
+"""Between two hints that are heeded: with many payments they come in floods, to every worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +59,11 @@ class Worker:
         self._may_be_told = asyncio.Event()
         self._timer_moved = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._bench = replace(bench, told=self._may_be_told.set)
+        self._hinted = asyncio.Event()
+        self._paused: frozenset[str] = frozenset()
+        self._bench = replace(bench, told=self._may_be_told.set, paused=lambda: self._paused)
         self._limits = limits
-        self._deliveries = Deliveries(bench.store, bench.clock, notifier, self.hand_in)
+        self._deliveries = Deliveries(bench.store, bench.clock, notifier, self.hand_in, bench.accounts)
         self._held: dict[str, Held] = {}
         self._driving: dict[str, asyncio.Task[None]] = {}
         self._waiting: list[tuple[float, int, str]] = []
@@ -72,9 +80,13 @@ class Worker:
         """Hint that something may be due; polling stays the truth."""
         self._may_be_due.set()
 
-    async def run(self, *, until_idle: bool = False) -> None:
+    async def run(self, *, until_idle: bool = False, ready: Callable[[], None] = lambda: None) -> None:
         """
         Work until `stop`, or until nothing is left that could go on by itself.
+
+        Args:
+            until_idle: Whether to stop then.
+            ready: Called once when the worker is known and begins to claim.
 
         Crash:
             At any moment: claims lapse, open attempts are decided as `unknown`,
@@ -82,6 +94,7 @@ class Worker:
         """
         claims = self._bench.claims
         await claims.begin()
+        ready()
         heart = asyncio.create_task(self._every(claims.rhythm.beat_s, self._beat, None))
         loops = [
             asyncio.create_task(self._every(claims.rhythm.poll_s, self._claim, self._may_be_due)),
@@ -92,10 +105,29 @@ class Worker:
         if until_idle:
             loops.append(asyncio.create_task(self._every(claims.rhythm.poll_s, self._stop_when_idle, self._stopping)))
         stopped = asyncio.create_task(self._stopping.wait())
+        listening, heeding = asyncio.create_task(self._listen()), asyncio.create_task(self._heed())
         try:
             await asyncio.wait([heart, stopped, *loops], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await self._drain(heart, [stopped, *loops])
+            listening.cancel()
+            heeding.cancel()
+            await self._drain(heart, [stopped, listening, heeding, *loops])
+
+    async def _listen(self) -> None:
+        """Take hints from other processes; without them the polls find the same, only later."""
+        try:
+            await self._bench.store.listen(self._hinted.set)
+        except Exception as error:  # noqa: BLE001 - no trouble with hints may end a worker
+            emit("hint.failed", error=error)
+
+    async def _heed(self) -> None:
+        """Look at once after a hint, but not at every one of a flood."""
+        while True:
+            await self._hinted.wait()
+            self._hinted.clear()
+            self._may_be_due.set()
+            self._may_be_told.set()
+            await self._bench.clock.sleep(HINT_S)
 
     async def hand_in(self, payment_id: str, operation: Operation, verdict: Verdict) -> None:
         """Decide what was learnt elsewhere: under our claim if we hold the payment, from outside otherwise."""
@@ -113,11 +145,9 @@ class Worker:
         """Hand in what came while the claim was given up."""
         while held.inbox:
             learnt = held.inbox.pop(0)
-            try:
+            # Whoever waits for the record is told of a failure, and tries again.
+            with suppress(Exception), learnt.settling():
                 await self.hand_in(held.payment.id, learnt.operation, learnt.verdict)
-            finally:
-                if not learnt.recorded.done():
-                    learnt.recorded.set_result(None)
 
     async def _every(self, seconds: float, turn: Callable[[], Awaitable[bool]], stir: asyncio.Event | None) -> None:
         """
@@ -131,7 +161,7 @@ class Worker:
             try:
                 if await turn():
                     pause = 0.0
-            except Unavailable as error:
+            except DATABASE_TROUBLE as error:
                 emit("database.unavailable", error=error, operation=turn.__name__.strip("_"))
                 pause = max(seconds, DATABASE_RETRY_S)
             if stir is None or pause == 0:
@@ -162,20 +192,31 @@ class Worker:
         return False
 
     async def _claim(self) -> bool:
-        room = min(self._limits.batch, self._limits.concurrency - len(self._driving))
+        # Before the claim: no payment is driven by a worker that has not asked yet.
+        self._paused = frozenset(await self._bench.store.paused_accounts())
+        claims = self._bench.claims
+        room = claims.share(min(self._limits.batch, self._limits.concurrency - len(self._driving)))
         if self._in_doubt:
             await self._settle_doubt()
-        # Until the answer is there nobody knows what was claimed.
-        self._in_doubt = True
-        taken = await self._bench.claims.take(room)
-        self._in_doubt = False
+        try:
+            taken = await claims.take(room)
+        except DATABASE_TROUBLE:
+            self._in_doubt = True  # nobody knows what was claimed
+            raise
         self._hold(taken)
-        return room > 0 and len(taken) == room
+        full = room > 0 and len(taken) == room
+        if full and claims.others:
+            await self._bench.clock.sleep(BREATH_S)
+        return full
 
     async def _settle_doubt(self) -> None:
         """Ask the database which claims are ours, and drive those that memory has lost."""
-        claimed = await self._bench.store.claimed(self._bench.claims.worker_id)
-        self._in_doubt = False
+        self._in_doubt = False  # before the question: a claim lost meanwhile is a new doubt
+        try:
+            claimed = await self._bench.store.claimed(self._bench.claims.worker_id)
+        except DATABASE_TROUBLE:
+            self._in_doubt = True
+            raise
         self._hold([payment for payment in claimed if payment.id not in self._held])
 
     def _hold(self, payments: Sequence[Payment]) -> None:
@@ -224,11 +265,14 @@ class Worker:
             self._push(DEFECT_RETRY_S, payment_id)
         finally:
             self._driving.pop(payment_id, None)
-            if not keep and self._held.get(payment_id) is held:
+            current = self._held.get(payment_id)
+            if not keep and current is held:
                 del self._held[payment_id]
-            if keep and held.inbox and not self._stopping.is_set():
+            # Claimed anew while the old step was in flight: nobody else would begin with it.
+            anew = current is not None and current is not held
+            if anew or (keep and held.inbox and not self._stopping.is_set()):
                 self._drive(payment_id)
-            elif held.inbox:
+            if held.inbox and (anew or not keep or self._stopping.is_set()):
                 await self._from_outside(held)
 
     async def _park(self, held: Held) -> bool:
@@ -276,12 +320,13 @@ class Worker:
         self.stop()
         claims = self._bench.claims
         emit("worker.draining", worker_id=claims.worker_id, in_flight=len(self._driving))
+        # The loops first: a turn under way may still begin something.
+        ended = await asyncio.gather(*others, return_exceptions=True)
         in_flight = {*self._driving.values(), *self._deliveries.tasks}
         if in_flight:
             _, late = await asyncio.wait(in_flight, timeout=self._limits.drain_s)
             for task in late:
                 task.cancel()
-        ended = await asyncio.gather(*others, return_exceptions=True)
         heart.cancel()
         beaten = await asyncio.gather(heart, *in_flight, return_exceptions=True)
         await claims.end()

@@ -8,11 +8,15 @@ carries the invariant's number. Pure. Next: `verify`.
 from collections.abc import Iterator
 
 from orchestrator.audit.chain import Finding, Story
-from orchestrator.domain.entry import fact
+from orchestrator.domain.entry import fact, instant
 from orchestrator.domain.outcome import Outcome
-from orchestrator.domain.payment import FACTS, Channel, HoldReason, Payment, State
+from orchestrator.domain.payment import FACTS, Channel, Payment, State
 
-_WITHOUT_SESSION = (Outcome.ABANDONED, Outcome.PROVIDER_UNAVAILABLE, Outcome.CONFIG_ERROR, Outcome.INVALID_REQUEST)
+_BORN_WITH = (
+    "account", "channel", "reference", "round", "amount_minor", "currency", "machine_version", "content_digest",
+    "definitions",
+)  # fmt: skip
+_ENDED = (State.COMPLETED.value, State.FAILED.value)
 _UNBORN: tuple[object, ...] = (None, False, 0, "", [], {})
 
 
@@ -20,7 +24,7 @@ def check(payment: Payment, story: Story) -> list[Finding]:
     """Give everything about one payment that does not hold."""
     found = (
         *_row_equals_story(payment, story), *_one_payable_session(payment, story), *_intent_first(story),
-        *_goes_on(payment), *_evidence(payment, story), *_constant(story),
+        *_goes_on(payment), *_evidence(payment, story), *_constant(payment, story),
     )  # fmt: skip
     return [Finding(kind, payment.id, seq, what) for kind, seq, what in found]
 
@@ -49,55 +53,59 @@ def _one_payable_session(payment: Payment, story: Story) -> _Found:
         yield "double_session", started[1], "a second session was started"
     for body in story.bodies:
         if body.get("trigger") == "supersede" and payment.channel is Channel.DIGITAL:
-            policy = body.get("event") == "session_superseded"
-            yield "double_session", body["seq"], "a digital session was superseded" + (" by policy" if policy else "")
+            # A policy may allow it; two payable texts they are all the same.
+            yield "double_session", body["seq"], "a digital session was superseded"
 
 
 def _intent_first(story: Story) -> _Found:
-    """I2: every start has an earlier intent, and every attempt at most one verdict that closes it."""
-    intents: set[int] = set()
+    """I2: every verdict on a start has an earlier intent of the same number."""
+    intents: list[object] = []  # a list, because what a tampered body holds need not be hashable
     for body in story.bodies:
         if body.get("operation") != "start_session":
             continue
         if body.get("trigger") == "request":
-            intents.add(body.get("attempt", 0))
+            intents.append(body.get("attempt"))
         elif body.get("attempt") not in intents:
-            yield "intent", body.get("seq"), f"attempt {body.get('attempt')} has no earlier intent"
+            yield "intent", body["seq"], "the verdict's attempt has no earlier intent"
 
 
 def _goes_on(payment: Payment) -> _Found:
-    """I5: ended, held with a reason, due, or under a claim."""
-    if payment.ended or payment.hold is not None or payment.due_at is not None or payment.claimed_by is not None:
+    """I5: ended and not watched any more, held with a reason, due, or under a claim."""
+    over = payment.ended and payment.watch_until is None
+    if over or payment.hold is not None or payment.due_at is not None or payment.claimed_by is not None:
         return
-    yield "stuck", None, "not ended, not held, and nobody will look at it again"
+    yield "stuck", None, "neither over nor held, and nobody will look at it again"
 
 
 def _evidence(payment: Payment, story: Story) -> _Found:
     """I8, I9: completed only on evidence, failed never from silence about money, ended states final."""
-    ended = False
+    ended, known = False, dict[str, object]()
     for body in story.bodies:
-        trigger, seq = body.get("trigger"), body.get("seq")
-        if trigger == "complete" and not (body.get("verdict") == "answered" and body.get("operation")):
+        trigger, seq = body.get("trigger"), body["seq"]
+        answered = body.get("verdict") == "answered" and bool(body.get("operation"))
+        known |= body["facts"]
+        if trigger == "complete" and not answered:
             yield "evidence", seq, "completed without the provider's answer"
-        if trigger == "fail" and story.facts.get("sessions") and payment.outcome not in _WITHOUT_SESSION:
-            proven = body.get("verdict") in ("answered", "rejected") or payment.reason == "unseen_session_over"
-            if not proven:
-                yield "evidence", seq, "failed without the provider's answer"
-        if ended and body.get("to") != body.get("from"):
-            yield "state", seq, "an ended payment moved"
-        ended = ended or body.get("to") in (State.COMPLETED, State.FAILED)
-    if (
-        payment.state is State.COMPLETED
-        and payment.outcome is not Outcome.PAID
-        and payment.hold is not HoldReason.LATE_MONEY
-    ):
+        # Before any session there is no money to be silent about; after one only its longest life is proof enough.
+        if (
+            trigger == "fail"
+            and known.get("sessions")
+            and not answered
+            and known.get("reason") != "unseen_session_over"
+        ):
+            yield "evidence", seq, "failed without the provider's answer"
+        if ended and (body.get("to") != body.get("from") or "outcome" in body["facts"]):
+            yield "state", seq, "an ended payment moved, or ended anew"
+        ended = ended or body.get("to") in _ENDED
+    if payment.state is State.COMPLETED and payment.outcome is not Outcome.PAID:
         yield "evidence", None, "completed without having been paid"
 
 
-def _constant(story: Story) -> _Found:
-    """I11: amount, currency and reference never change."""
+def _constant(payment: Payment, story: Story) -> _Found:
+    """I11: amount, currency and reference never change, nor does anything else that a payment is born with."""
     for body in story.bodies[1:]:
-        facts = body.get("facts", {})
-        for name in ("amount_minor", "currency", "reference", "account", "channel"):
-            if name in facts:
-                yield "fact", body.get("seq"), f"{name} changed"
+        for name in _BORN_WITH:
+            if name in body["facts"]:
+                yield "fact", body["seq"], f"{name} changed"
+    if story.bodies and story.bodies[0].get("at") != instant(payment.created_at):
+        yield "fact", None, "the row's created_at is not the first entry's instant"

@@ -6,30 +6,34 @@ not grow with the trail. A finding never stops the walk. Next: `orchestrator.cli
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator.audit.chain import Finding, Story, read_chain
+from orchestrator.audit.chain import PAYMENT_CHAIN, Finding, Story, read_chain
 from orchestrator.audit.invariants import check
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.payment import Payment
 
 __all__ = ["Finding", "Report", "Trail", "verify"]
 
-PAYMENT_CHAIN = "pay-"
 MOST_FINDINGS = 1000
+SCHEMA = "schema"
+"""What a finding about the schema names where others name a chain."""
+
+Unreadable = Callable[[str, int | None], None]
+"""Told the chain or payment id, and the entry's number, of a row that holds no value of ours."""
 
 
 class Trail(Protocol):
-    """Everything as it was at one moment."""
+    """Everything as it was at one moment; rows that can't be read are told and left out."""
 
-    def entries(self) -> AsyncIterator[Entry]:
+    def entries(self, unreadable: Unreadable) -> AsyncIterator[Entry]:
         """Give every entry in the order (chain_id, seq); ids in the order of their bytes."""
         ...
 
-    def payments(self) -> AsyncIterator[Payment]:
+    def payments(self, unreadable: Unreadable) -> AsyncIterator[Payment]:
         """Give every payment in the order of its id."""
         ...
 
@@ -39,6 +43,10 @@ class Archive(Protocol):
 
     def snapshot(self) -> AbstractAsyncContextManager[Trail]:
         """Give the trail as it is now, however long the reading takes."""
+        ...
+
+    async def schema_findings(self) -> Sequence[str]:
+        """Tell what is wrong with the rules that guard the trail: tables, keys, triggers, views."""
         ...
 
 
@@ -63,7 +71,7 @@ class Report:
 
 async def verify(archive: Archive) -> Report:
     """
-    Check rows, chains, replayed states, columns against bodies, and the invariants.
+    Check the schema, rows, chains, replayed states, columns against bodies, and the invariants.
 
     Args:
         archive: A store, or a copy of one.
@@ -72,7 +80,8 @@ async def verify(archive: Archive) -> Report:
         Unavailable: The database does not answer.
     """
     counts: Counter[str] = Counter(entries=0, chains=0, payments=0)
-    findings: list[Finding] = []
+    findings = [Finding("schema", SCHEMA, None, what) for what in await archive.schema_findings()]
+    counts["findings"] = len(findings)
     async with archive.snapshot() as trail:
         async for new in _walk(trail, counts):
             counts["findings"] += len(new)
@@ -82,9 +91,10 @@ async def verify(archive: Archive) -> Report:
 
 async def _walk(trail: Trail, counts: Counter[str]) -> AsyncIterator[list[Finding]]:
     """Merge chains and payments, both in the order of their ids."""
-    payments = trail.payments()
+    lost: list[Finding] = []
+    payments = trail.payments(lambda id_, seq: lost.append(_unreadable(id_, seq)))
     payment = await anext(payments, None)
-    async for story, wrong in _stories(trail.entries(), counts):
+    async for story, wrong in _stories(trail.entries(lambda id_, seq: lost.append(_unreadable(id_, seq))), counts):
         yield wrong
         while payment is not None and payment.id < story.chain_id:
             yield [_without_chain(payment, counts)]
@@ -93,11 +103,16 @@ async def _walk(trail: Trail, counts: Counter[str]) -> AsyncIterator[list[Findin
             _count(payment, counts)
             yield check(payment, story)
             payment = await anext(payments, None)
-        elif story.chain_id.startswith(PAYMENT_CHAIN):
+        elif story.chain_id.startswith(PAYMENT_CHAIN) and _unreadable(story.chain_id, None) not in lost:
             yield [Finding("missing_payment", story.chain_id, None, "the chain's payment is gone")]
     while payment is not None:
         yield [_without_chain(payment, counts)]
         payment = await anext(payments, None)
+    yield lost
+
+
+def _unreadable(id_: str, seq: int | None) -> Finding:
+    return Finding("unreadable", id_, seq, "the row holds what can't be read")
 
 
 def _without_chain(payment: Payment, counts: Counter[str]) -> Finding:

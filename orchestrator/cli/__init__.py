@@ -7,8 +7,9 @@ usage or configuration, 3 something needed is unavailable, 70 a defect of this
 program, 128 + n ended by signal n.
 
 Read in this order: `session` (what all commands share), `app` (the commands),
-`payments`, `run`, `definitions`, `database`, `audit`, `diagram`, `records` and
-`show` (how things are written), `exits`, then the demo: `demo_script`,
+`payments`, `queries`, `watch`, `run`, `processes`, `definitions`, `accounts`,
+`account_check`, `database`, `audit`, `diagram`, `records` and `show` (how things
+are written), `exits`, then the demo: `demo_script`,
 `children`, `demo`, `demo_view`, `demo_check`, `demo_handlers`.
 """
 

@@ -13,7 +13,7 @@ import typer
 from orchestrator import composition
 from orchestrator.cli.exits import FINDINGS
 from orchestrator.cli.records import print_json
-from orchestrator.cli.session import Json, settings_of
+from orchestrator.cli.session import Json, known_account, settings_of
 from orchestrator.cli.show import cell, console
 from orchestrator.domain.errors import ConfigurationError, InvalidInput
 from orchestrator.interactions import BUNDLED, Finding, bundled, lint
@@ -64,9 +64,7 @@ def show(
         typer.echo(bundled(name))
         return
     settings = settings_of(context)
-    if account not in settings.accounts:
-        known = ", ".join(sorted(settings.accounts)) or "none is configured"
-        raise InvalidInput("--account", "is not configured", f"use one of: {known}")
+    known_account(settings, account, "--account")
     typer.echo(composition.load_definitions(settings).by_account[account][name].text)
 
 

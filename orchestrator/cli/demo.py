@@ -37,7 +37,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.domain.errors import ConfigurationError, InvalidInput
 from orchestrator.domain.payment import Payment, State
 from orchestrator.orchestrator import Orchestrator
-from orchestrator.ports import Query
+from orchestrator.records import Query
 from orchestrator.sandbox import SandboxOptions
 from orchestrator.sandbox.bodies import FALLBACK_NUMBER
 from orchestrator.settings import load_settings

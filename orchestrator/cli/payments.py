@@ -1,28 +1,26 @@
 """
-Commands on payments: submit, collect, cancel, acknowledge, show, list.
+Commands that act on payments: submit, collect, cancel, acknowledge.
 
 Owns the reading of their arguments. What is acceptable is decided at the
 orchestrator's door, where a host's values are checked too. Payer data is taken
 from a file or standard input as well, because a command line is seen by every
-user of the machine; none is ever printed. Next: `run`.
+user of the machine; none is ever printed. Next: `queries`.
 """
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.records import entry_record, payment_record, print_json
-from orchestrator.cli.session import Json, PaymentId, Person, acting, reading, run, settings_of
-from orchestrator.cli.show import cell, console, facts_table, payments_table, timeline_table
-from orchestrator.domain.entry import Entry
-from orchestrator.domain.errors import InvalidInput, NotFound
+from orchestrator.cli.records import payment_record, print_json
+from orchestrator.cli.session import Json, PaymentId, Person, acting, known_account, run, settings_of
+from orchestrator.cli.show import console, facts_table
+from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.money import Money
-from orchestrator.domain.payment import Channel, Payment, State
-from orchestrator.ports import Query
+from orchestrator.domain.payment import Payment
 from orchestrator.settings import Settings
 
 MAX_FIELDS_FILE = 256 * 1024
@@ -42,8 +40,6 @@ FieldsFile = Annotated[
         help="A JSON object of fields, name to text; - reads standard input. Keeps payer data out of the process list.",
     ),
 ]  # fmt: skip
-
-Word = TypeVar("Word", State, Channel)
 
 
 def submit(
@@ -152,66 +148,6 @@ def acknowledge(
     _print_payment(run(work()), as_json=as_json)
 
 
-def show(context: typer.Context, payment_id: PaymentId, as_json: Json = False) -> None:
-    """Show a payment's facts and timeline."""
-    settings = settings_of(context)
-
-    async def work() -> tuple[Payment, Sequence[Entry]]:
-        async with reading(settings) as store:
-            payment = await store.get(payment_id)
-            if payment is None:
-                raise NotFound("no payment has this id; `orchestrator list` gives ids")
-            return payment, await store.entries(payment_id)
-
-    payment, entries = run(work())
-    if as_json:
-        timeline = [entry_record(entry) for entry in entries]
-        print_json({"payment": payment_record(payment), "timeline": timeline})
-        return
-    out = console()
-    out.print(facts_table(payment))
-    out.print(timeline_table(entries))
-
-
-def list_(
-    context: typer.Context,
-    *,
-    state: Annotated[str | None, typer.Option(help="Only in this state.", show_default=False)] = None,
-    held: Annotated[
-        bool | None, typer.Option("--held/--not-held", help="Only those that a person must look at, or the others.")
-    ] = None,
-    account: Annotated[str | None, typer.Option(help="Only of this account.", show_default=False)] = None,
-    channel: Annotated[str | None, typer.Option(help="Only phone, or only digital.", show_default=False)] = None,
-    reference: Annotated[str | None, typer.Option(help="Only this reference.", show_default=False)] = None,
-    limit: Annotated[int, typer.Option(help="At most so many, up to 1000.")] = 100,
-    after: Annotated[
-        str | None, typer.Option(metavar="ID", help="The page after this payment.", show_default=False)
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """List payments, oldest first."""
-    query = Query(
-        state=None if state is None else _word("--state", state, State).value,
-        held=held,
-        account=account,
-        channel=None if channel is None else _word("--channel", channel, Channel),
-        reference=reference,
-        after=after,
-        limit=limit,
-    )
-    settings = settings_of(context)
-
-    async def work() -> Sequence[Payment]:
-        async with reading(settings) as store:
-            return await store.list(query)
-
-    payments = run(work())
-    if as_json:
-        print_json([payment_record(payment) for payment in payments])
-        return
-    console().print(payments_table(payments) if payments else cell("no payment matches"))
-
-
 def read_fields(given: Sequence[str] | None, file: str | None) -> dict[str, str]:
     """
     Read fields from the command line and from a file; no name may come twice.
@@ -264,21 +200,10 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _currency(settings: Settings, account: str) -> str:
-    configured = settings.accounts.get(account)
-    if configured is None:
-        known = ", ".join(sorted(settings.accounts)) or "none is configured"
-        raise InvalidInput("account", "is not configured", f"use one of: {known}")
-    if configured.currency is None:
+    currency = known_account(settings, account).currency
+    if currency is None:
         raise InvalidInput("currency", "is missing", f"give --currency, or set accounts.{account}.currency")
-    return configured.currency
-
-
-def _word(option: str, text: str, words: type[Word]) -> Word:
-    try:
-        return words(text)
-    except ValueError:
-        fix = f"use one of {', '.join(word.value for word in words)}"
-    raise InvalidInput(option, "is unknown", fix)
+    return currency
 
 
 def _print_payment(payment: Payment, *, as_json: bool) -> None:

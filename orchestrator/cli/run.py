@@ -3,7 +3,7 @@ Commands that stay: the worker and the sandbox.
 
 Owns their signals. A first SIGTERM or SIGINT drains, a second one exits at
 once; what is cut off then is decided as `unknown` by whoever comes next.
-Next: `definitions`.
+Next: `processes`.
 """
 
 import asyncio
@@ -19,8 +19,9 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli.processes import Supervisor, command_of, tied_to
 from orchestrator.cli.records import print_json
-from orchestrator.cli.session import Json, settings_of
+from orchestrator.cli.session import Json, config_of, settings_of
 from orchestrator.cli.session import run as run_to_end
 from orchestrator.cli.show import cell, console, new_table
 from orchestrator.domain.errors import ConfigurationError
@@ -38,6 +39,11 @@ def worker(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="Stop when every payment has ended or is held for a person.")
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Run so many worker processes and keep them running.", show_default=False),
+    ] = None,
+    line: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """
     Drive payments until SIGTERM or SIGINT.
@@ -46,14 +52,31 @@ def worker(
     exits at once. The function named by worker.handlers is called with the
     orchestrator to register event handlers; without one, a phone payment's
     hand-over must be acknowledged with `orchestrator acknowledge`.
+    With --processes, one that dies is started anew, and SIGHUP replaces them
+    one by one: each reads the settings again and works before the old one drains.
     """
     settings = settings_of(context, {"worker": {"concurrency": concurrency}}, chatty=True)
-    run_to_end(work(settings, until_idle=until_idle))
+    if processes is None:
+        run_to_end(work(settings, until_idle=until_idle, line=line))
+        return
+    if processes > 1 and settings.database_url.startswith("sqlite"):
+        emit("processes.crowded", count=processes, reason="SQLite lets one process write at a time; use PostgreSQL")
+    given = [*config_of(context), "worker"]
+    given += ["--concurrency", str(concurrency)] if concurrency is not None else []
+    given += ["--until-idle"] if until_idle else []
+    command = command_of(*given, "--line")
+    supervisor = Supervisor(command, processes, drain_s=settings.worker.drain_s, until_idle=until_idle)
+    raise typer.Exit(run_to_end(supervisor.run()))
 
 
-async def work(settings: Settings, *, until_idle: bool) -> None:
+async def work(settings: Settings, *, until_idle: bool, line: int | None = None) -> None:
     """
     Run one worker to its end.
+
+    Args:
+        settings: All settings.
+        until_idle: Whether to stop when nothing is left to do.
+        line: The descriptor that ties this process to its supervisor.
 
     Raises:
         ConfigurationError: Settings, handlers, definitions, keys or database don't fit.
@@ -67,7 +90,8 @@ async def work(settings: Settings, *, until_idle: bool) -> None:
             await register(settings.worker.handlers, orchestrator)
         running = orchestrator.new_worker()
         with drained_by_signals(running.stop):
-            await running.run(until_idle=until_idle)
+            async with tied_to(line, running.stop) as ready:
+                await running.run(until_idle=until_idle, ready=ready)
 
 
 async def register(handlers: str, orchestrator: Orchestrator) -> None:

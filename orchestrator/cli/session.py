@@ -19,7 +19,7 @@ import typer
 from orchestrator import composition, telemetry
 from orchestrator.domain.errors import DatabaseMismatch, InvalidInput
 from orchestrator.orchestrator import Orchestrator
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import AccountSettings, Settings, load_settings
 from orchestrator.store.store import SqlStore
 
 T = TypeVar("T")
@@ -62,6 +62,26 @@ def settings_of(
     return settings
 
 
+def config_of(context: typer.Context) -> list[str]:
+    """Give the options before the command anew, for a process that is to have the same settings."""
+    called = context.obj if isinstance(context.obj, Called) else Called(None)
+    return [] if called.config is None else ["--config", str(called.config)]
+
+
+def known_account(settings: Settings, name: str, key: str = "account") -> AccountSettings:
+    """
+    Give an account's settings.
+
+    Raises:
+        InvalidInput: No account has this name; `key` says whose word it was.
+    """
+    found = settings.accounts.get(name)
+    if found is None:
+        known = ", ".join(sorted(settings.accounts)) or "none is configured"
+        raise InvalidInput(key, "is not configured", f"use one of: {known}")
+    return found
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine to its end."""
     return asyncio.run(work)
@@ -85,14 +105,14 @@ def actor(person: str | None) -> str:
 @contextlib.asynccontextmanager
 async def reading(settings: Settings) -> AsyncIterator[SqlStore]:
     """
-    Open the database to read from it.
+    Open the database to read from it, one that was changed by hand included.
 
     Raises:
         DatabaseMismatch: It is empty, behind, ahead or not ours.
         Unavailable: It does not answer.
     """
     store = composition.build_store(settings)
-    await store.open()
+    await store.open(to_write=False)
     try:
         yield store
     finally:

@@ -17,7 +17,7 @@ from orchestrator.domain.machine import Operation
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.payment import Channel, HoldReason, Payment, State
 from orchestrator.domain.policy import Policy
-from orchestrator.domain.starting import after_authorize, after_start, fail, publish
+from orchestrator.domain.starting import PAUSED, after_authorize, after_start, fail, publish
 from orchestrator.domain.verdict import Verdict, VerdictKind
 
 
@@ -78,6 +78,8 @@ def lapsed(payment: Payment, why: str, context: Context) -> Decision:
         return walk.hold(HoldReason.UNSEEN_SESSION, reason=why).due(payment.unseen_until)
     if why == "cancelled":
         return fail(walk, Outcome.CANCELLED_BY_HOST, why)
+    if payment.reason == PAUSED.reason:  # nothing is wrong with the settings: a person has stopped the account
+        return fail(walk, Outcome.PROVIDER_UNAVAILABLE, PAUSED.reason)
     troubled = payment.troubled_since is not None
     return fail(walk, Outcome.CONFIG_ERROR if troubled else Outcome.PROVIDER_UNAVAILABLE, why)
 

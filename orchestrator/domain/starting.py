@@ -22,6 +22,11 @@ _TROUBLE = frozenset({Cause.ACCOUNT, Cause.UNAUTHORIZED})
 _TOKEN_TROUBLE = _TROUBLE | {Cause.ABSENT, Cause.INVALID}
 """A token call carries nothing of the payment, so every refusal of it is the account's trouble."""
 
+PAUSED = Verdict(VerdictKind.NOT_SENT, "account_paused", Cause.ACCOUNT)
+"""The verdict on an effect of an account that a person has paused."""
+PAUSE_LOOK_S = 2.0
+"""How soon a payment that waits for its paused account looks again, in memory: a caller may be on the line."""
+
 
 def after_authorize(
     payment: Payment, verdict: Verdict, context: Context, policy: Policy
@@ -41,6 +46,26 @@ def after_authorize(
         return quiet(payment, due)
     walk = Walk(payment, context)
     return walk.step("retry", operation=Operation.AUTHORIZE, verdict=verdict, reason=verdict.reason, **changes).due(due)
+
+
+def wait_for_account(payment: Payment, context: Context, policy: Policy) -> Decision:
+    """
+    Let an effect wait, because a person has paused the account: nothing was sent.
+
+    The first time is an entry, and stops the start deadline's clock as the account's
+    other troubles do; after that it is quiet until something else happens.
+    """
+    due = context.now + timedelta(seconds=PAUSE_LOOK_S)
+    changes = _trouble(payment, context.now, troubled=True)
+    deadline = replace(payment, **changes).start_deadline(context.now, policy.start_pause_s)
+    if deadline is not None and not policy.start_pause_s:
+        due = min(due, deadline)
+    if not changes and payment.reason == PAUSED.reason:
+        return quiet(payment, due)
+    # No attempt was intended, so the entry of a start that waits names none.
+    operation = Operation.AUTHORIZE if payment.state is State.COLLECTING else None
+    walk = Walk(payment, context)
+    return walk.step("retry", operation=operation, verdict=PAUSED, reason=PAUSED.reason, **changes).due(due)
 
 
 def intend(payment: Payment, context: Context, *, request_digest: str) -> Decision:

@@ -121,6 +121,11 @@ class AccountProvider:
         verdict = Verdict(VerdictKind.ANSWERED, reason="token_cached" if at_hand else "token_fetched")
         return verdict if at_hand else replace(verdict, exchange=token.grant.exchange)
 
+    @property
+    def clock_ahead_s(self) -> float | None:
+        """How many seconds our clock is ahead of the provider's; `None` while that is not known."""
+        return self._authorizer.clock_ahead_s
+
     async def _attempt(self, call: Call, request: Request) -> Verdict:
         """One try of a burst: a send, and a second one after a 401 with a renewed token."""
         if not request.needs_token:

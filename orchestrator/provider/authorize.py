@@ -11,6 +11,7 @@ whatever its status: nothing in a token call belongs to a payment.
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.verdict import Cause, Verdict, VerdictKind
@@ -19,6 +20,7 @@ from orchestrator.provider.answers import grant_of
 from orchestrator.provider.line import Line
 from orchestrator.provider.request import secrets_of, shown_url
 from orchestrator.provider.tokens import Grant, Token, TokenCache
+from orchestrator.provider.verdicts import instant_of
 
 
 class Authorizer:
@@ -45,6 +47,21 @@ class Authorizer:
         self._rendered = render(definition, {}, config, optional=optional)
         self._url = shown_url(definition.url, {}, config, frozenset())
         self.tokens = TokenCache(self._fetch, monotonic=line.clock.monotonic)
+        self._dated: tuple[str | None, datetime] | None = None
+
+    @property
+    def clock_ahead_s(self) -> float | None:
+        """
+        How many seconds our clock was ahead of the provider's when its newest token came.
+
+        By the Date header (RFC 9110, section 6.6.1), which has whole seconds; `None` if
+        there was no usable one.
+        """
+        if self._dated is None:
+            return None
+        told, at = self._dated
+        when = instant_of(told)
+        return None if when is None else (at - when).total_seconds()
 
     async def token(self, within_s: float) -> Token | Verdict:
         """
@@ -73,6 +90,7 @@ class Authorizer:
             answer = await self._line.once(call, self._rendered, fresh=False, private=self._private)
             if isinstance(answer, Verdict):
                 return answer
+            self._dated = (answer.headers.get("date"), self._line.clock.now())
             result = grant_of(answer, self._definition, self._line.account.roles)
             return self._line.cleaned(result, self._private) if isinstance(result, Verdict) else result
 

@@ -132,10 +132,15 @@ def retry_after(value: str | None, *, now: datetime) -> float | None:
     if _SECONDS.fullmatch(text):
         seconds = float("inf") if len(text) > 18 else float(text)
         return 0.0 if text.startswith("-") else min(seconds, MAX_RETRY_AFTER_S)
+    when = instant_of(text)
+    return None if when is None else min(max(0.0, (when - now).total_seconds()), MAX_RETRY_AFTER_S)
+
+
+def instant_of(value: str | None) -> datetime | None:
+    """Read an HTTP-date (RFC 9110, section 5.6.7), leniently, as an aware instant; `None` for anything else."""
     try:
-        when = parsedate_to_datetime(text)
-        when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
-        return min(max(0.0, (when - now).total_seconds()), MAX_RETRY_AFTER_S)
+        when = parsedate_to_datetime(value or "")
+        return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
 

@@ -4,8 +4,9 @@ The database: the payments, their trail, and the rules that make it refuse a lie
 `SqlStore` implements `orchestrator.ports.Store` on SQLite and PostgreSQL. SQLAlchemy,
 Alembic and the drivers live here and in `migrations/`. Knows the domain and the
 ports, never the flow. Read in this order: `columns`, `rules`, `schema`, `guards`,
-`guards_postgresql`, `views`, `ddl`, `inventory`, `engines`, `faults`, `rows`,
-`group`, `access`, `writes`, `claims`, `reads`, `notifications`, `store`, `migrate`.
+`guards_postgresql`, `views`, `ddl`, `inventory`, `engines`, `faults`, `rows`, `group`,
+`access`, `hints`, `writes`, `claims`, `reads`, `notifications`, `admin`, `host`, `store`,
+`identity`, `migrate`.
 """
 
 from orchestrator.store.store import SqlStore

@@ -36,6 +36,7 @@ class Database:
         self.url = parsed(database_url)
         self.engines: Engines = open_engines(self.url)
         self.dialect = self.engines.dialect
+        self.sleep = sleep
         self._running: set[asyncio.Task[Any]] = set()
         self._retrying = AsyncRetrying(
             retry=retry_if_exception_type(Silent), stop=stop_after_attempt(TRIES),
@@ -120,6 +121,8 @@ class Database:
                     else:
                         connection = await stack.enter_async_context(self.engines.write.connect())
                         await connection.execution_options(isolation_level="REPEATABLE READ")
+                        # Whoever reads the whole trail may think about it.
+                        await connection.exec_driver_sql("set local idle_in_transaction_session_timeout = 0")
             except Silent as silent:
                 raise unavailable(silent) from silent
             yield connection

@@ -11,11 +11,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.payment import ENDED, Payment
 from orchestrator.store.access import Database
+from orchestrator.store.hints import hint
 from orchestrator.store.rows import payment_of
 from orchestrator.store.schema import payment, worker
 
@@ -71,6 +72,15 @@ class Claims:
 
         return await self._database.write(work)
 
+    async def living(self, *, since: datetime) -> int:
+        """Count the workers that have said since then that they live."""
+        statement = select(func.count()).select_from(worker).where(worker.c.beat_at >= since)
+
+        async def work(connection: AsyncConnection) -> int:
+            return int((await connection.execute(statement)).scalar_one())
+
+        return await self._database.read(work)
+
     async def retire(self, worker_id: str, *, now: datetime) -> None:
         """
         Give every claim back, due times untouched, and forget the worker.
@@ -91,6 +101,7 @@ class Claims:
                 await connection.execute(
                     update(payment).where(mine).values(claimed_by=None, progress_claim=payment.c.claim_no)
                 )
+                await hint(connection)
             await connection.execute(delete(worker).where(worker.c.id == worker_id))
 
         # A claim whose caller was cancelled may still run, and would come too late to be given back.

@@ -15,11 +15,13 @@ from typing import Any
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from orchestrator.domain.errors import ConfigurationError
 
 KEY = "database_url"
+POOLED = "pooled"
+"""Our own word in a URL's query: between us and the server stands a pooler in transaction mode."""
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
@@ -31,10 +33,11 @@ _DRIVERS = {
 _READERS = 4
 _POOL = 8
 _WAIT_S = 10.0
+_IDLE_MS = "5000"
+"""A process that was stopped in the middle of a transaction must not lock its payments longer than its claims live."""
 _PRAGMAS = (
     # Set first: the others may have to wait for another process.
     "busy_timeout = 5000",
-    "journal_mode = wal",
     # Not NORMAL: a commit that was told to somebody must be on the disk.
     "synchronous = full",
     "foreign_keys = on",
@@ -52,11 +55,13 @@ class Engines:
         write: Transactions that write.
         read: Single statements, each its own transaction; on PostgreSQL over the same pool.
         dialect: `sqlite` or `postgresql`.
+        listens: Whether a connection of its own can hear what other processes notify.
     """
 
     write: AsyncEngine
     read: AsyncEngine
     dialect: str
+    listens: bool = False
 
     async def dispose(self) -> None:
         """Close every connection; without it a SQLite driver thread would keep the process alive."""
@@ -69,10 +74,12 @@ def parsed(database_url: str) -> URL:
     Understand a database URL and choose its driver.
 
     Args:
-        database_url: `sqlite:///path`, `postgresql://...` (asyncpg) or `postgresql+psycopg://...`.
+        database_url: `sqlite:///path`, `postgresql://...` (asyncpg) or `postgresql+psycopg://...`,
+            the last with `pooled=true` in its query behind a pooler in transaction mode.
 
     Raises:
-        ConfigurationError: Not a URL, another database, or SQLite in memory.
+        ConfigurationError: Not a URL, another database, SQLite in memory, or a driver
+            that can't work through such a pooler.
     """
     try:
         url = make_url(database_url)
@@ -83,7 +90,18 @@ def parsed(database_url: str) -> URL:
         raise ConfigurationError(KEY, "names an unknown database or driver", "use sqlite or postgresql")
     if driver.startswith("sqlite") and (url.database in (None, "", ":memory:") or "mode" in url.query):
         raise ConfigurationError(KEY, "names a database in memory", "name a file: payments must outlive the process")
+    _pooled(url, driver)
     return url.set(drivername=driver)
+
+
+def _pooled(url: URL, driver: str) -> bool:
+    told = url.query.get(POOLED, "false")
+    if told not in ("true", "false"):
+        raise ConfigurationError(KEY, f"has an odd `{POOLED}`", "true or false")
+    if told == "true" and driver != "postgresql+psycopg":
+        # The others keep prepared statements in a session that the pooler gives to somebody else.
+        raise ConfigurationError(KEY, f"has `{POOLED}=true` with a driver that can't", "use postgresql+psycopg://")
+    return told == "true"
 
 
 def open_engines(url: URL) -> Engines:
@@ -96,15 +114,24 @@ def open_engines(url: URL) -> Engines:
     try:
         if url.get_backend_name() == "sqlite":
             return Engines(_sqlite(url, size=1), _sqlite(url, size=_READERS, read_only=True), "sqlite")
+        pooled = _pooled(url, url.drivername)
         engine = create_async_engine(
-            url, pool_size=_POOL, max_overflow=0, pool_timeout=_WAIT_S, hide_parameters=True,
-            connect_args=_postgresql_arguments(url.get_driver_name()),
+            url.difference_update_query([POOLED]), pool_size=_POOL, max_overflow=0, pool_timeout=_WAIT_S,
+            hide_parameters=True, connect_args=_postgresql_arguments(url.get_driver_name(), pooled=pooled),
         )  # fmt: skip
     except (ModuleNotFoundError, NoSuchModuleError):
         raise ConfigurationError(
             KEY, "needs a driver that is not installed", "pip install 'payment-orchestrator[postgresql]'"
         ) from None
-    return Engines(engine, engine.execution_options(isolation_level="AUTOCOMMIT"), "postgresql")
+    return Engines(engine, engine.execution_options(isolation_level="AUTOCOMMIT"), "postgresql", listens=not pooled)
+
+
+def open_listener(url: URL) -> AsyncEngine:
+    """Give an engine for one connection outside the pool, on which nothing is ever in a transaction."""
+    return create_async_engine(
+        url.difference_update_query([POOLED]), poolclass=NullPool, hide_parameters=True, isolation_level="AUTOCOMMIT",
+        connect_args=_postgresql_arguments(url.get_driver_name(), pooled=False),
+    )  # fmt: skip
 
 
 @cache
@@ -126,12 +153,15 @@ def _may_distrust() -> bool:
     return True
 
 
-def _postgresql_arguments(driver: str) -> dict[str, Any]:
+def _postgresql_arguments(driver: str, *, pooled: bool) -> dict[str, Any]:
     if driver == "asyncpg":
-        return {"timeout": _WAIT_S, "command_timeout": 30.0, "server_settings": {"jit": "off", "timezone": "UTC"}}
+        session = {"jit": "off", "timezone": "UTC", "idle_in_transaction_session_timeout": _IDLE_MS}
+        return {"timeout": _WAIT_S, "command_timeout": 30.0, "server_settings": session}
     # Statements are not prepared, so that a pooler between us and the server may hand out any connection.
-    options = "-c statement_timeout=30000 -c timezone=UTC"
-    return {"connect_timeout": int(_WAIT_S), "prepare_threshold": None, "options": options}
+    arguments = {"connect_timeout": int(_WAIT_S), "prepare_threshold": None}
+    # A pooler refuses such options: there the role's own settings count. No result depends on them.
+    options = f"-c statement_timeout=30000 -c timezone=UTC -c idle_in_transaction_session_timeout={_IDLE_MS}"
+    return arguments if pooled else arguments | {"options": options}
 
 
 def _sqlite(url: URL, *, size: int, read_only: bool = False) -> AsyncEngine:
@@ -149,8 +179,8 @@ def _sqlite(url: URL, *, size: int, read_only: bool = False) -> AsyncEngine:
             cursor.execute(f"pragma {pragma}")
         if _may_distrust():
             cursor.execute("pragma trusted_schema = off")
-        if read_only:
-            cursor.execute("pragma query_only = on")
+        # A file stays in WAL mode once it is; a look at somebody else's must not change it.
+        cursor.execute("pragma query_only = on" if read_only else "pragma journal_mode = wal")
         cursor.close()
 
     if not read_only:

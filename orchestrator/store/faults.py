@@ -2,9 +2,10 @@
 What a database's error means for a payment: nothing of SQLAlchemy leaves the store.
 
 Refusals (the database kept a rule) become `Conflict` or `IntegrityViolated`;
-silence (no connection, no room, no lock) becomes `Unavailable`. A refusal's own
-text may quote a whole row, so it is not chained; only the rule's name is told.
-Next: `rows`.
+silence (no connection, no room, no lock) becomes `Unavailable`; what only a person
+can mend (password, rights, a file that is no database) becomes `ConfigurationError`
+at once. A refusal's own text may quote a whole row, so it is not chained; only the
+rule's name is told. Next: `rows`.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,15 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from orchestrator.domain.errors import Conflict, IntegrityViolated, OrchestratorError, Unavailable
+from orchestrator.domain.errors import (
+    ConfigurationError,
+    Conflict,
+    DatabaseMismatch,
+    IntegrityViolated,
+    OrchestratorError,
+    Unavailable,
+)
+from orchestrator.store.engines import KEY
 from orchestrator.store.schema import metadata
 
 _FIX = "wait until it is over, or ask for the payment that is there"
@@ -39,6 +48,32 @@ _RULES = sorted(
     },
     key=len, reverse=True,
 )  # fmt: skip
+
+
+# SQLSTATEs of PostgreSQL, appendix A of its manual: none of them goes away by trying again.
+_BARRED = {
+    "28P01": ("is refused: wrong user or password", "correct the user or the password"),
+    "28000": ("is refused: this user may not connect in this way", "see pg_hba.conf of the server, and TLS"),
+    "3D000": ("names a database that does not exist", "create it, or correct the name"),
+    "3F000": ("names a user that sees no schema", "grant USAGE on one, and CREATE for `orchestrator db upgrade`"),
+    "42501": ("names a user without the rights that this needs", "grant them, or name another user"),
+}
+# psycopg tells no SQLSTATE of a connection that never came about.
+_BARRED_WORDS = (
+    ("password authentication failed", "28P01"), ("no password supplied", "28P01"),
+    ("no pg_hba.conf entry", "28000"), ('role "', "28000"),
+    ("FATAL:  no such user", "28000"), ('FATAL:  database "', "3D000"),
+)  # fmt: skip
+_READ_ONLY = ("names a read-only file", "let this user write to the file and its directory")
+_FILE_WORDS = (
+    ("file is not a database", DatabaseMismatch(KEY, "names a file that is no SQLite database", "correct the path")),
+    ("readonly database", ConfigurationError(KEY, *_READ_ONLY)),
+)
+_SILENCES = (
+    ("database is locked", "another program holds the file's lock"),
+    ("database table is locked", "another program holds the file's lock"),
+    ("read-only transaction", "it is read-only: not the primary, or default_transaction_read_only is on"),
+)
 
 
 class Refused(Exception):  # noqa: N818 - an internal signal of the store
@@ -68,10 +103,12 @@ class Silent(Exception):  # noqa: N818 - an internal signal of the store
 @contextmanager
 def heard() -> Iterator[None]:
     """
-    Sort a database's errors into `Refused` and `Silent`.
+    Sort a database's errors into `Refused`, `Silent`, and what only a person can mend.
 
     Raises:
         Refused: It kept a rule, or can't store a value.
+        ConfigurationError: Password, rights, or a file that can't be used.
+        IntegrityViolated: The file is damaged.
         Silent: Anything else from the driver.
     """
     try:
@@ -79,12 +116,29 @@ def heard() -> Iterator[None]:
     except (IntegrityError, DataError) as error:
         raise Refused(rule_of(error)) from None
     except (SQLAlchemyError, OSError, TimeoutError) as error:
-        raise Silent(type(error).__name__) from error
+        raise _told(error) from error
     except Exception as error:
         # asyncpg's errors while connecting don't pass through SQLAlchemy.
         if type(error).__module__.partition(".")[0] in ("asyncpg", "psycopg", "sqlite3"):
-            raise Silent(type(error).__name__) from error
+            raise _told(error) from error
         raise
+
+
+def _told(error: Exception) -> Exception:
+    """Give what a driver's error is raised as; texts of servers are matched, never repeated."""
+    original = getattr(error, "orig", None) or error
+    text = str(original)
+    state = getattr(original, "sqlstate", None)
+    if state is None and isinstance(error, OSError | DBAPIError):
+        state = next((known for words, known in _BARRED_WORDS if words in text), None)
+    if state in _BARRED:
+        return ConfigurationError(KEY, *_BARRED[state])
+    for words, mismatch in _FILE_WORDS:
+        if words in text:
+            return type(mismatch)(KEY, mismatch.problem, mismatch.fix)
+    if "disk image is malformed" in text:
+        return IntegrityViolated("the database file is damaged: restore a backup")
+    return Silent(next((told for words, told in _SILENCES if words in text), type(error).__name__))
 
 
 def rule_of(error: DBAPIError) -> str:

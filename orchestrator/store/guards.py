@@ -27,6 +27,7 @@ APPEND_ONLY: Mapping[str, str] = {
     "checkpoint": "size = new.size",
     "log_leaf": "idx = new.idx or (chain_id = new.chain_id and seq = new.seq)",
     "definition": "digest = new.digest and text <> new.text",
+    "schema_record": "id = new.id",
 }
 """Tables whose rows are never changed or removed, and when a new row collides with one of them."""
 
@@ -77,7 +78,7 @@ def _append_only(table: str, collides: str) -> list[str]:
         _trigger(f"tr_{table}_insert", f"before insert on {table}", [(f"pk_{table}", by_number), *extends],
                  _SAME_DEFINITION if table == "definition" else ""),
     ]  # fmt: skip
-    if table in ("audit_entry", "definition"):
+    if table in ("audit_entry", "definition", "schema_record"):
         found.append(_NUMBERED.format(table=table))
     return found
 

@@ -23,10 +23,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.domain.errors import DatabaseMismatch
 from orchestrator.store.access import Database
 from orchestrator.store.engines import KEY
+from orchestrator.store.faults import Silent, heard, unavailable
+from orchestrator.store.identity import demand_file, demand_writable_file, findings, record_schema
 from orchestrator.store.inventory import differences
 from orchestrator.store.schema import TABLES
 
 VERSION_TABLE = "orchestrator_schema_version"
+OWN_TABLES = TABLES | {VERSION_TABLE}
+"""What a host's Alembic must leave alone in a database that is shared: all our tables' names."""
+
 # Any number, but always the same: two upgrades of one PostgreSQL wait for each other.
 _LOCK = 7_213_300_116
 
@@ -45,7 +50,10 @@ class Standing(StrEnum):
 
 
 _TOLD = {
-    Standing.EMPTY: ("has no tables yet", "run `orchestrator db upgrade`"),
+    Standing.EMPTY: (
+        "has none of our tables",
+        "run `orchestrator db upgrade` to make them, unless the URL names another program's",
+    ),
     Standing.BEHIND: ("is behind this version", "run `orchestrator db upgrade`"),
     Standing.AHEAD: ("was upgraded by a later version", "run that version, or a later one"),
     Standing.FOREIGN: (
@@ -104,14 +112,21 @@ async def upgrade(database_url: str) -> Status:
     """
     Bring the database to this version; a SQLite file is made if there is none.
 
+    The digest of the schema is recorded at the end; at a current database too, when
+    the record is missing because somebody ran Alembic by hand.
+
     Raises:
-        DatabaseMismatch: It is ahead or foreign; it is unchanged.
+        ConfigurationError: It can't be reached in this way, or not be written to.
+        DatabaseMismatch: It is ahead or foreign, or was changed by hand; it is unchanged.
         Unavailable: It does not answer.
 
     Crash: all steps are one transaction on both databases: it is as before, or upgraded.
     """
     database = Database(database_url)
     try:
+        if database.file is not None:
+            demand_writable_file(database.file)
+            _refuse_others(await status(database))
         return await database.write(_upgraded, again=False)
     finally:
         await database.close()
@@ -121,7 +136,11 @@ async def check(database_url: str) -> Status:
     """
     Tell where the database stands and what in it differs from a fresh one; changes nothing.
 
+    On PostgreSQL the user must be allowed to create a schema: the fresh one is built
+    beside it, and rolled back.
+
     Raises:
+        ConfigurationError: It can't be reached in this way, or the user lacks rights.
         Unavailable: It does not answer.
     """
     database = Database(database_url)
@@ -139,8 +158,11 @@ async def status(database: Database) -> Status:
     Tell where the database stands, without looking for drift.
 
     Raises:
+        ConfigurationError: It can't be reached in this way.
         Unavailable: It does not answer.
     """
+    if database.file is not None:
+        demand_file(database.file)
     if database.file is not None and not database.file.exists():
         # Connecting would make the file.
         return Status(Standing.EMPTY, None, head())
@@ -150,16 +172,23 @@ async def status(database: Database) -> Status:
 async def _upgraded(connection: AsyncConnection) -> Status:
     if connection.dialect.name == "postgresql":
         await connection.exec_driver_sql(f"select pg_advisory_xact_lock({_LOCK})")
-    return await connection.run_sync(_upgrade)
+    found = await connection.run_sync(_upgrade)
+    await record_schema(connection, found.head)
+    return found
 
 
 def _upgrade(connection: Connection) -> Status:
     found = _status(connection)
-    if found.standing in (Standing.AHEAD, Standing.FOREIGN):
-        found.demand()
+    _refuse_others(found)
     if found.standing is not Standing.CURRENT:
         command.upgrade(config(connection), "head")
     return _status(connection)
+
+
+def _refuse_others(found: Status) -> None:
+    # On SQLite also before a connection that may write: that alone changes the file's mode.
+    if found.standing in (Standing.AHEAD, Standing.FOREIGN):
+        found.demand()
 
 
 def head() -> str:
@@ -186,8 +215,17 @@ def _status(connection: Connection) -> Status:
 
 
 async def _drift(database: Database) -> Sequence[str]:
+    async def work(connection: AsyncConnection) -> Sequence[str]:
+        # The look at the whole comes first: the other one changes the search path on PostgreSQL.
+        whole = await findings(connection, head())
+        return [*await differences(connection), *whole]
+
     if database.dialect == "sqlite":
-        return await database.read(differences)
+        return await database.read(work)
     # Builds its scratch schema in a transaction that is never committed.
-    async with database.snapshot() as connection:
-        return await differences(connection)
+    try:
+        async with database.snapshot() as connection:
+            with heard():
+                return await work(connection)
+    except Silent as silent:
+        raise unavailable(silent) from silent

@@ -5,17 +5,17 @@ Owns delivery's bookkeeping: at least once, never after its time, and whether a
 delivery was ever begun. Must not know the host's handlers. Next: `store`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.decision import Notice
-from orchestrator.ports import Notification
+from orchestrator.records import Notification
 from orchestrator.store.access import Database
-from orchestrator.store.schema import notification, worker
+from orchestrator.store.schema import notification, payment, worker
 
 
 class Notifications:
@@ -25,7 +25,13 @@ class Notifications:
         self._database = database
 
     async def take_notifications(
-        self, worker_id: str, *, events: Sequence[str], now: datetime, limit: int
+        self,
+        worker_id: str,
+        *,
+        events: Sequence[str],
+        now: datetime,
+        limit: int,
+        accounts: Collection[str] | None = None,
     ) -> Sequence[Notification]:
         """
         Begin deliveries: due, unexpired, untaken or taken by a worker that is gone; marks them begun.
@@ -35,6 +41,7 @@ class Notifications:
             events: What somebody handles in this process.
             now: The present, UTC.
             limit: The most to take.
+            accounts: Only notices about payments of these; of all by default.
 
         Returns:
             The notices, the longest due first; `begun` tells of a delivery before this one.
@@ -45,7 +52,7 @@ class Notifications:
 
         Crash: a delivery that was begun is told again, by another worker, until it is settled.
         """
-        due = _due(worker_id, events, now).limit(limit)
+        due = _due(worker_id, events, now).where(*_of_accounts(accounts)).limit(limit)
         due_ids = due.with_for_update(skip_locked=True, of=notification).cte("due")
         statement = (
             update(notification)
@@ -62,7 +69,9 @@ class Notifications:
 
         return await self._database.write(work, again=False)
 
-    async def lapsed_notifications(self, *, now: datetime, limit: int) -> Sequence[Notification]:
+    async def lapsed_notifications(
+        self, *, now: datetime, limit: int, accounts: Collection[str] | None = None
+    ) -> Sequence[Notification]:
         """
         Give undone notifications whose time is over; `begun` tells of any delivery.
 
@@ -70,7 +79,7 @@ class Notifications:
         """
         statement = (
             select(notification)
-            .where(notification.c.done_at.is_(None), notification.c.expires_at <= now)
+            .where(notification.c.done_at.is_(None), notification.c.expires_at <= now, *_of_accounts(accounts))
             .order_by(notification.c.expires_at, notification.c.id)
             .limit(limit)
         )
@@ -104,6 +113,12 @@ def _of(row: Any, *, begun: bool) -> Notification:
         begun=begun,
         tries=row["tries"],
     )
+
+
+def _of_accounts(accounts: Collection[str] | None) -> Sequence[ColumnElement[bool]]:
+    if accounts is None:
+        return ()
+    return (exists().where(payment.c.id == notification.c.payment_id, payment.c.account.in_(accounts)),)
 
 
 def _due(worker_id: str, events: Sequence[str], now: datetime) -> Select[Any]:

@@ -5,10 +5,10 @@ Owns no write but a definition's publication. Reads never wait for a writer.
 Next: `notifications`.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, func, insert, select, tuple_
 from sqlalchemy import text as sql
@@ -17,15 +17,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.errors import IntegrityViolated, InvalidInput
-from orchestrator.domain.payment import Payment, State
-from orchestrator.ports import Query
+from orchestrator.domain.payment import ENDED, Payment, State
+from orchestrator.records import Query
 from orchestrator.store.access import Database
 from orchestrator.store.faults import Silent, heard, unavailable
 from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, payment_of
-from orchestrator.store.rules import UNENDED
+from orchestrator.store.rules import OPEN, UNENDED, of_row
 from orchestrator.store.schema import audit_entry, definition, payer_data, payment
 
 MOST = 1000
+Made = TypeVar("Made")
+Unreadable = Callable[[str, int | None], None]
+"""Told the chain or payment id, and the entry's number, of a row that holds no value of ours."""
 _ENTRY = select(*(audit_entry.c[name] for name in ENTRY_COLUMNS)).order_by(audit_entry.c.chain_id, audit_entry.c.seq)
 
 
@@ -42,29 +45,62 @@ class Snapshot:
         self._connection = connection
         self._page = page
 
-    async def entries(self) -> AsyncIterator[Entry]:
-        """Give every entry, by chain and number."""
+    async def entries(self, unreadable: Unreadable | None = None) -> AsyncIterator[Entry]:
+        """
+        Give every entry, by chain and number.
+
+        Args:
+            unreadable: Told of each row that can't be an entry; such a row is left out.
+
+        Raises:
+            IntegrityViolated: A row can't be an entry, and there is nobody to be told.
+        """
         place: tuple[str, int] | None = None
         key = tuple_(audit_entry.c.chain_id, audit_entry.c.seq)
         while True:
             statement = _ENTRY if place is None else _ENTRY.where(key > tuple_(*place))
-            rows = await self._rows(statement)
-            for row in rows:
-                yield entry_of(row)
-            if len(rows) < self._page:
+            keys, found = await self._page_of(
+                statement, [audit_entry.c.chain_id, audit_entry.c.seq], entry_of, unreadable
+            )
+            for entry in found:
+                yield entry
+            if len(keys) < self._page:
                 return
-            place = (rows[-1]["chain_id"], rows[-1]["seq"])
+            place = keys[-1]
 
-    async def payments(self) -> AsyncIterator[Payment]:
-        """Give every payment, by id."""
+    async def payments(self, unreadable: Unreadable | None = None) -> AsyncIterator[Payment]:
+        """Give every payment, by id; `unreadable` as in `entries`."""
         place = ""
         while True:
-            rows = await self._rows(select(payment).where(payment.c.id > place).order_by(payment.c.id))
-            for row in rows:
-                yield payment_of(row)
-            if len(rows) < self._page:
+            statement = select(payment).where(payment.c.id > place).order_by(payment.c.id)
+            keys, found = await self._page_of(statement, [payment.c.id], payment_of, unreadable)
+            for one in found:
+                yield one
+            if len(keys) < self._page:
                 return
-            place = rows[-1]["id"]
+            place = keys[-1][0]
+
+    async def _page_of(
+        self, statement: Select[Any], key: Sequence[Any], make: Callable[[Any], Made], unreadable: Unreadable | None
+    ) -> tuple[Sequence[Any], Sequence[Made]]:  # fmt: skip
+        """Give a page's keys and what its rows hold; row by row when one of them holds nothing of ours."""
+        only_keys = statement.with_only_columns(*key)
+        try:
+            rows = await self._rows(statement)
+            return [tuple(row[column.name] for column in key) for row in rows], [make(row) for row in rows]
+        except Exception:  # noqa: BLE001 - whoever tampered with a row may have put anything into it
+            keys = [tuple(row.values()) for row in await self._rows(only_keys)]
+        found = []
+        for place in keys:
+            same = and_(*(column == value for column, value in zip(key, place, strict=True)))
+            try:
+                found += [make(row) for row in await self._rows(statement.where(same))]
+            except Exception:  # noqa: BLE001 - as above
+                await self._rows(only_keys.where(same))  # is it the row, or is the database gone?
+                if unreadable is None:
+                    raise IntegrityViolated(f"a row of {place[0]} holds no value of ours") from None
+                unreadable(place[0], place[1] if len(place) > 1 else None)
+        return keys, found
 
     async def _rows(self, statement: Select[Any]) -> Sequence[Any]:
         try:
@@ -121,7 +157,12 @@ class Reads:
             # Written out: a row comparison would lose the instants' types.
             later = (payment.c.created_at > at) | ((payment.c.created_at == at) & (payment.c.id > identity))
             statement = statement.where(payment.c.created_at >= at, later)
-        ordered = statement.order_by(payment.c.created_at, payment.c.id).limit(query.limit)
+        order: ColumnElement[Any] = payment.c.created_at
+        if query.ended is False:
+            # By an expression, so that the open ones are found by their own index and then sorted: in the
+            # index of creation they lie behind the whole history.
+            order = func.coalesce(order, order)
+        ordered = statement.order_by(order, payment.c.id).limit(query.limit)
         return [payment_of(row) for row in await self._rows(ordered)]
 
     async def entries(self, chain_id: str) -> Sequence[Entry]:
@@ -226,6 +267,9 @@ def _wanted(query: Query) -> Sequence[ColumnElement[bool]]:
     )
     if query.held is not None:
         found += (payment.c.hold.is_not(None) if query.held else payment.c.hold.is_(None),)
+    if query.ended is not None:
+        # The index's own words, as in `unended`.
+        found += (payment.c.state.in_(sorted(ENDED)) if query.ended else and_(sql(of_row(OPEN))),)
     if query.created_from is not None:
         found += (payment.c.created_at >= query.created_from,)
     if query.created_to is not None:

@@ -51,7 +51,8 @@ def row_of(payment: Payment) -> dict[str, Any]:
 
 
 def payment_of(row: RowMapping | Mapping[str, Any]) -> Payment:
-    """Give the payment that the row holds."""
+    """Give the payment that the row holds; what it raises for a row of somebody else's making is not defined."""
+    _text(row, "id", "account", "reference", "reason")
     return Payment(
         amount=Money.of_minor(row["amount_minor"], row["currency"]),
         head=bytes(row["head_hash"]),
@@ -68,6 +69,7 @@ def payment_of(row: RowMapping | Mapping[str, Any]) -> Payment:
 
 
 ENTRY_COLUMNS = tuple(field.name for field in fields(Entry))
+_ENTRY_TEXTS = tuple(field.name for field in fields(Entry) if field.type is str)
 
 
 def row_of_entry(entry: Entry) -> dict[str, Any]:
@@ -76,7 +78,17 @@ def row_of_entry(entry: Entry) -> dict[str, Any]:
 
 
 def entry_of(row: RowMapping | Mapping[str, Any]) -> Entry:
-    """Give the entry that the row holds."""
+    """Give the entry that the row holds; what it raises for a row of somebody else's making is not defined."""
     values = {name: row[name] for name in ENTRY_COLUMNS}
+    _text(values, *_ENTRY_TEXTS)
+    if not isinstance(values["seq"], int):
+        raise TypeError("seq is not a number")
     values["hash"], values["prev_hash"] = bytes(values["hash"]), bytes(values["prev_hash"])
     return Entry(**values)
+
+
+def _text(row: RowMapping | Mapping[str, Any], *names: str) -> None:
+    # SQLite keeps bytes in a column of texts if it is given bytes.
+    for name in names:
+        if not isinstance(row[name], str):
+            raise TypeError(f"{name} is not text")

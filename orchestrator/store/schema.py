@@ -302,6 +302,30 @@ review = Table(
     CheckConstraint("reviewer <> '' and period_to > period_from", name="ck_review_period"),
 )
 
+# An operator's pause of an account; the row goes when it is resumed, the trail of both is in the admin chain.
+account_pause = Table(
+    "account_pause",
+    metadata,
+    _needed("account", Id),
+    _needed("paused_at", Instant),
+    _needed("person", Text),
+    _needed("reason", Text),
+    PrimaryKeyConstraint("account"),
+    CheckConstraint("account <> '' and person <> '' and reason <> ''", name="ck_account_pause_said"),
+)
+
+# What the schema was found to be after each upgrade; compared at every start.
+schema_record = Table(
+    "schema_record",
+    metadata,
+    _needed("id", RowNumber, Identity(always=False)),
+    _needed("revision", Text),
+    _needed("digest", Text),
+    _needed("recorded_at", Instant),
+    PrimaryKeyConstraint("id"),
+    CheckConstraint("id > 0 and revision <> '' and length(digest) = 64", name="ck_schema_record_said"),
+)
+
 TABLES = frozenset(metadata.tables)
 """The names that are ours in a database that may be shared."""
 

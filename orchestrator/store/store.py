@@ -1,30 +1,39 @@
 """
 `SqlStore`: the flow's `Store`, on SQLite or PostgreSQL.
 
-Owns opening and closing; the verbs are in `writes`, `claims`, `reads` and
-`notifications`. Next: `migrate`.
+Owns opening and closing; the verbs are in `writes`, `claims`, `reads`,
+`notifications` and `admin`. Next: `migrate`.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.entry import Entry
+from orchestrator.ports import Clock
 from orchestrator.store import migrate
 from orchestrator.store.access import Database, Sleep
+from orchestrator.store.admin import Admin
 from orchestrator.store.claims import Claims
+from orchestrator.store.hints import listen
+from orchestrator.store.host import Joined, joined
+from orchestrator.store.identity import demand_identity, demand_rights, demand_writable_file, findings
 from orchestrator.store.notifications import Notifications
 from orchestrator.store.reads import Reads
 from orchestrator.store.rows import row_of_entry
 from orchestrator.store.schema import audit_entry, unsealed
 from orchestrator.store.writes import Writes
 
+_CLOCK_LOOKS = 3
+_THEIR_CLOCK = text("select clock_timestamp()")
 
-class SqlStore(Writes, Claims, Reads, Notifications):
+
+class SqlStore(Writes, Claims, Reads, Notifications, Admin):
     """
     The database as verbs; use it as `async with`.
 
@@ -45,19 +54,98 @@ class SqlStore(Writes, Claims, Reads, Notifications):
         """`sqlite` or `postgresql`."""
         return self._database.dialect
 
-    async def open(self) -> None:
+    async def open(self, *, to_write: bool = True) -> None:
         """
-        Make sure that the database is the one this version writes.
+        Make sure that the database is the one this version writes, and that it may be written to.
+
+        Args:
+            to_write: `False` opens what was changed by hand or is read-only, too: to read
+                and to verify it.
 
         Raises:
-            DatabaseMismatch: It is behind, ahead, or not ours; says what to do.
+            DatabaseMismatch: It is behind, ahead, changed by hand, or not ours; says what to do.
+            ConfigurationError: User, password or rights don't fit, or it is read-only.
             Unavailable: It does not answer.
         """
+        file = self._database.file
         try:
+            if to_write and file is not None:
+                demand_writable_file(file)  # before a connection, which leaves files beside this one
             (await migrate.status(self._database)).demand()
+            if to_write:
+                await self._database.read(self._demand)
         except BaseException:
             await self._database.close()
             raise
+
+    async def _demand(self, connection: AsyncConnection) -> None:
+        if self._database.dialect == "postgresql":
+            await demand_rights(connection)
+        await demand_identity(connection, migrate.head())
+
+    async def within(self, connection: object) -> Joined:
+        """
+        Give the verbs of a submit inside the host's own transaction, which is begun if none runs.
+
+        Args:
+            connection: The host's `AsyncConnection` to this same database.
+
+        Raises:
+            InvalidInput: Not an open `AsyncConnection`, or no transaction can run on it.
+            Conflict: It leads to another database or another schema.
+            Unavailable: The database does not answer.
+
+        Crash: nothing was written; afterwards the host's COMMIT decides.
+        """
+        return await joined(self._database, connection)
+
+    async def schema_findings(self) -> Sequence[str]:
+        """
+        Tell what is wrong with the schema as a whole: with tables, keys, triggers, views and their record.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        return await self._database.read(lambda connection: findings(connection, migrate.head()))
+
+    async def clock_offset(self, clock: Clock) -> float:
+        """
+        Give by how many seconds our clock is ahead of the database's; 0.0 on SQLite, where they are one.
+
+        Args:
+            clock: Our wall clock. The database's is taken to be read half-way between
+                asking and hearing; of several looks the quickest counts.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        if self._database.dialect == "sqlite":
+            return 0.0
+
+        async def work(connection: AsyncConnection) -> float:
+            looks = []
+            for _ in range(_CLOCK_LOOKS):
+                asked = clock.now()
+                theirs: datetime = (await connection.execute(_THEIR_CLOCK)).scalar_one()
+                took = clock.now() - asked
+                looks.append((took, (asked + took / 2 - theirs).total_seconds()))
+            return min(looks)[1]
+
+        return await self._database.read(work)
+
+    async def listen(self, stir: Callable[[], None]) -> None:
+        """
+        Call `stir` whenever another process may have made something due; until cancelled.
+
+        Args:
+            stir: Called in the loop; must return at once and not raise. Also called after
+                each (re)connection, for what was missed.
+
+        A hint only, over a connection of its own: polling is the truth. Never raises for
+        trouble of the database. Returns at once on SQLite, and with `?pooled=true`,
+        since a pooler in transaction mode forgets who listens.
+        """
+        await listen(self._database, stir)
 
     async def close(self) -> None:
         """

@@ -16,13 +16,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.decision import Decision
-from orchestrator.domain.errors import Conflict, Fenced, NotFound, OrchestratorError, Unavailable
+from orchestrator.domain.errors import Fenced, NotFound, OrchestratorError
 from orchestrator.domain.payment import Payment
-from orchestrator.ports import Birth, Record
+from orchestrator.records import Birth, Record
 from orchestrator.store.access import Database
-from orchestrator.store.faults import Refused, Silent, heard, unavailable
+from orchestrator.store.faults import Refused, Silent, unavailable
 from orchestrator.store.group import Group
 from orchestrator.store.guards_postgresql import DEFERRED
+from orchestrator.store.hints import hint
 from orchestrator.store.rows import CHANGING, payment_of, row_of, row_of_entry
 from orchestrator.store.schema import audit_entry, notification, payer_data, payment, unsealed
 
@@ -48,9 +49,12 @@ class _Rows:
     moves: list[dict[str, Any]] = field(default_factory=list)
     notices: list[dict[str, Any]] = field(default_factory=list)
     sealed: list[dict[str, Any]] = field(default_factory=list)
+    stirs: bool = False
+    """Whether something is due now that any worker may take, or a notice waits."""
 
     def add(self, decision: Decision, sealed: bytes | None) -> None:
         self.entries += [row_of_entry(entry) for entry in decision.entries]
+        self.stirs |= bool(decision.notices)
         self.notices += [
             {
                 "payment_id": decision.payment.id, "seq": notice.seq, "event": notice.event, "tries": 0,
@@ -71,14 +75,12 @@ class Writes:
         self._database = database
         self._group: Group[Item, Payment] = Group(self._write, key=_key, limit=group_limit)
 
-    async def submit(self, birth: Birth, *, connection: Any = None) -> Payment:
+    async def submit(self, birth: Birth) -> Payment:
         """
         Record a birth, or give the payment that already has this id.
 
         Args:
             birth: The payment with its one entry, and its sealed fields.
-            connection: An `AsyncConnection` of the host to this same database: the birth
-                joins its transaction, inside a savepoint, and is committed by the host.
 
         Raises:
             Conflict: A live payment has the same (account, reference), or a live phone
@@ -86,12 +88,18 @@ class Writes:
             Unavailable: The database does not answer; the same call again is safe.
 
         Crash: before the COMMIT there is no payment, after it there is; the same call
-        again gives it. With `connection` the host's COMMIT decides.
+        again gives it.
         """
         _check(birth.decision, birth.sealed)
-        if connection is None:
-            return await self._group.put(birth)
-        return await self._join(birth, connection)
+        return await self._group.put(birth)
+
+    async def alone(self, birth: Birth) -> Payment:
+        """Do as `submit` does, in this very task and without company: for a connection that is the caller's."""
+        _check(birth.decision, birth.sealed)
+        (result,) = await self._write([birth])
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     async def record(self, record: Record) -> Payment:
         """
@@ -139,25 +147,11 @@ class Writes:
             row = await self._database.read(lambda connection: _first(connection, statement))
         except OrchestratorError as error:
             return error
-        return payment_of(row) if row is not None else refused.told()
+        return payment_of(row) if row is not None else self._unseen(refused)
 
-    async def _join(self, birth: Birth, connection: AsyncConnection) -> Payment:
-        if connection.dialect.name != self._database.dialect:
-            raise Conflict("connection", "belongs to another database", "give a connection to this one")
-        try:
-            with heard():
-                await _begun(connection)
-                async with connection.begin_nested():
-                    (result,) = await self._together(connection, [birth])
-        except Refused as refused:
-            if refused.rule in _SAME_BIRTH:
-                raise Unavailable("the same payment is being submitted elsewhere; try again") from None
-            raise refused.told() from None
-        except Silent as silent:
-            raise unavailable(silent) from silent
-        if isinstance(result, Exception):
-            raise result
-        return result
+    def _unseen(self, refused: Refused) -> Exception:
+        """Say what it means that a birth is there, as the refusal tells, and can't be seen."""
+        return refused.told()
 
     async def _together(self, connection: AsyncConnection, items: Sequence[Item]) -> list[Payment | Exception]:
         births = [item for item in items if isinstance(item, Birth)]
@@ -197,6 +191,8 @@ class Writes:
             await connection.execute(add.on_conflict_do_update(index_elements=["payment_id"], set_=anew), rows.sealed)
         if rows.notices:
             await connection.execute(insert(notification), rows.notices)
+        if rows.stirs:
+            await hint(connection)
         if self._database.dialect == "postgresql" and rows.entries:
             # Looked at here, where the group can still be split; deferred again for a host's transaction.
             for when in ("immediate", "deferred"):
@@ -217,17 +213,6 @@ async def _first(connection: AsyncConnection, statement: Any) -> Any:
     return (await connection.execute(statement)).mappings().first()
 
 
-async def _begun(connection: AsyncConnection) -> None:
-    """Begin the host's transaction on SQLite: its driver may not have, and a lone savepoint would commit."""
-    if connection.dialect.name != "sqlite":
-        return
-    if not connection.in_transaction():
-        await connection.begin()
-    raw = (await connection.get_raw_connection()).driver_connection
-    if raw is not None and not raw.in_transaction:
-        await connection.exec_driver_sql("begin immediate")
-
-
 async def _born(connection: AsyncConnection, births: Sequence[Birth], rows: _Rows) -> dict[str, Payment]:
     """Give the payment of each birth: the one that is there, or the new one, added to the rows."""
     if not births:
@@ -241,6 +226,7 @@ async def _born(connection: AsyncConnection, births: Sequence[Birth], rows: _Row
             born[new.id] = new
             rows.births.append(row_of(new))
             rows.add(birth.decision, birth.sealed)
+            rows.stirs |= _free_now(new, birth.decision)
     return born
 
 
@@ -275,7 +261,14 @@ async def _applied(connection: AsyncConnection, record: Record, stored: Any, row
     row = row_of(written)
     rows.moves.append({"at_id": written.id, **{f"to_{name}": row[name] for name in CHANGING}})
     rows.add(record.decision, record.sealed)
+    rows.stirs |= _free_now(written, record.decision)
     return written
+
+
+def _free_now(written: Payment, decision: Decision) -> bool:
+    # Without an entry nothing says what time it is; then the poll is early enough.
+    now = decision.entries[-1].at if decision.entries else None
+    return written.claimed_by is None and written.due_at is not None and now is not None and written.due_at <= now
 
 
 async def _is_there(connection: AsyncConnection, entry: Any) -> bool:

@@ -3,10 +3,12 @@
 import io
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,13 +38,13 @@ PAYER = ("Demo Payer", "EC1A 1BB", "Demo Street", "+4477009", "sandbox-secret")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def start_demo(tmp_path, *argv, **more):
+def start_demo(tmp_path, *argv, module=("orchestrator", "demo"), **more):
     """Start a demo without a terminal, in an empty home."""
     empty = tmp_path / "home"
     empty.mkdir()
     return subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", "demo", *argv],
-        env=environment(HOME=str(empty), TMPDIR=str(tmp_path), **more), cwd=empty,
+        [sys.executable, "-m", *module, *argv],
+        env=environment(**{"HOME": str(empty), "TMPDIR": str(tmp_path)} | more), cwd=empty,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -83,6 +85,25 @@ def test_the_demo_keeps_every_promise_without_a_terminal_and_in_an_empty_home(tm
     for word in PAYER:
         assert word not in out
         assert [name for name, content in written.items() if word.encode() in content] == []
+
+
+def test_the_demo_on_a_postgresql_of_its_own_keeps_every_promise_and_leaves_no_server(tmp_path):
+    root = Path(__file__).parents[2]
+    own = Path(tempfile.mkdtemp(prefix="demo-"))  # short and open: the server's socket is in it, its user is another
+    own.chmod(0o755)
+    demo = start_demo(
+        tmp_path, "--payments", "10", module=("tests.support.postgresql_demo",), PYTHONPATH=str(root), TMPDIR=str(own)
+    )
+    out, err = demo.communicate()
+    server = Path(re.search(r"host=(\S+)", out)[1])
+    shutil.rmtree(own)
+
+    assert (demo.returncode, err) == (0, "")
+    assert "BROKEN" not in out
+    assert out.count("kept  ") == 6
+    assert re.search(r"database postgresql\S+@/postgres", out)
+    assert not server.exists()
+    assert_nothing_is_left_running(out)
 
 
 def test_a_demo_that_is_stopped_takes_its_processes_with_it(tmp_path):

@@ -91,7 +91,7 @@ async def until(home, payment_id, holds):
 
 async def test_a_worker_drives_everything_with_the_hosts_handlers_stops_when_idle_and_leaks_nothing(command, home):
     (home / "our_handlers.py").write_text(HANDLERS)
-    async with twin(speed=4) as sandbox:
+    async with twin() as sandbox:  # at the pace of life: paid before the hand-over, nothing would be transferred
         point_to(home, sandbox.base_url, 'handlers = "our_handlers:register"\n')
         phone = await submit(command)
         digital = await submit(command, channel="digital", reference="DECLINED-2")

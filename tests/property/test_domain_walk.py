@@ -26,7 +26,7 @@ from orchestrator.domain.operation import Next, plan
 from orchestrator.domain.outcome import MoneyFact, Observation, Outcome
 from orchestrator.domain.payment import FACTS, Channel, HoldReason, State
 from orchestrator.domain.policy import DIGITAL, PHONE, OnUnknownStart
-from orchestrator.domain.starting import intend, refuse_request
+from orchestrator.domain.starting import intend, refuse_request, wait_for_account
 from orchestrator.domain.verdict import Cause, Session, Verdict, VerdictKind, crashed
 from tests.unit.domain.story import DIALLED, OPENED, T0, fresh
 
@@ -130,6 +130,12 @@ class Life:
     def the_request_can_not_be_rendered(self):
         if self.may_start():
             self.recorded(refuse_request(self.payment, self.context, field="cardholderName"), must_move=True)
+
+    def the_account_is_paused(self):
+        self.now = max(self.now, self.payment.due_at or self.now)
+        if plan(self.payment, self.now, self.policy).operation in (Operation.AUTHORIZE, Operation.START_SESSION):
+            self.recorded(wait_for_account(self.payment, self.context, self.policy), must_move=True)
+            assert wait_for_account(self.payment, self.context, self.policy).quiet, "one pause is one entry"
 
     def may_start(self):
         return plan(self.payment, self.now, self.policy).operation is Operation.START_SESSION
@@ -262,7 +268,7 @@ STEPS = st.one_of(
     st.sampled_from([
         (Life.the_host_cancels,), (Life.the_host_acknowledges,), (Life.a_person_releases,),
         (Life.a_worker_dies_after_its_intent,), (Life.the_request_can_not_be_rendered,),
-        (Life.the_host_collects, ["CallGuid"]), (Life.the_host_collects, ["x", "y"]),
+        (Life.the_account_is_paused,), (Life.the_host_collects, ["CallGuid"]), (Life.the_host_collects, ["x", "y"]),
     ]),
 )  # fmt: skip
 

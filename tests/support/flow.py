@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator import Money, Orchestrator, Payment, Settings, load_settings
 from orchestrator.audit import verify
 
-FAST = {"heartbeat_s": 0.2, "claim_trust_s": 1.0, "claim_life_s": 1.5, "poll_interval_s": 0.02, "drain_s": 5}
+FAST = {"heartbeat_s": 0.2, "claim_trust_s": 4.0, "claim_life_s": 5.0, "poll_interval_s": 0.02, "drain_s": 5}
 PHONE_POLICY = {"poll_first_s": 0.05, "poll_max_s": 0.2, "poll_retry_s": 0.2}
 DIGITAL_POLICY = {"poll_first_s": 0.05, "poll_max_s": 0.2, "poll_retry_s": 0.2}
 
@@ -27,8 +27,8 @@ def account(base_url: str, **changes: Any) -> dict[str, Any]:
         "client_secret": "env:SANDBOX_CLIENT_SECRET",
         "account_configuration_id": "4242",
         "dial_prefixes": ["+44"],
-        "start_deadline_s": 0.9,
-        "call_deadline_s": 2.0,
+        "start_deadline_s": 3.0,
+        "call_deadline_s": 5.0,
         "policy": {"phone": dict(PHONE_POLICY), "digital": dict(DIGITAL_POLICY)},
     } | changes
 

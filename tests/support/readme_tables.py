@@ -1,5 +1,5 @@
 """
-The tables of README.md that are made from the code: settings, policies, the sandbox's references.
+The tables of README.md that are made from the code: holds, settings, policies, the sandbox's references.
 
 Each stands in README.md between `<!-- table: NAME -->` and `<!-- end -->`.
 `python -m tests.support.readme_tables` writes them anew; a test compares them.
@@ -16,11 +16,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from orchestrator.domain.payment import HoldReason
 from orchestrator.domain.policy import DIGITAL, PHONE, Policy
-from orchestrator.gateways import GatewaySettings
+from orchestrator.explain import HOLDS
 from orchestrator.provider.config import RoleNames as RoleMeanings
 from orchestrator.sandbox import SCRIPTS
 from orchestrator.settings import AccountSettings, DefinitionPaths, RoleNames, Settings, WorkerSettings
+from orchestrator.settings.gateways import GatewaySettings
 
 README = Path(__file__).parent.parent.parent / "README.md"
 NOT_A_POLICY = ("dial_prefixes", "backoff")
@@ -109,7 +111,14 @@ def _number(value: Any) -> str:
     return f"`{value:g}`" if isinstance(value, float | int) else f"`{value}`"
 
 
+def holds_table() -> str:
+    """Every hold, with why and what a person does."""
+    rows = [(f"`{hold}`", *HOLDS[hold]) for hold in HoldReason]
+    return table(("hold", "why", "what a person does"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "holds": holds_table,
     "settings": settings_table,
     "policies": policies_table,
     "sandbox": sandbox_table,

@@ -161,22 +161,27 @@ async def test_a_cancel_with_a_live_session_looks_once_more_and_keeps_watching(
     await assert_clean(orchestrator)
 
 
-async def test_money_that_moves_after_the_end_holds_the_payment_and_tells_the_host(
-    orchestrator: Orchestrator, sandbox: Sandbox
-) -> None:
+async def test_money_that_moves_after_the_end_holds_the_payment_and_tells_the_host(tmp_path: Path) -> None:
     told: list[Payment] = []
-    orchestrator.on("money_changed", told.append)
-    payment = await submit(orchestrator, "SLOW-1", "digital")
-    async with orchestrator.worker():
-        await orchestrator.wait(payment.id, until="handed_over", timeout=20)
-        await orchestrator.cancel(payment.id)
-        await orchestrator.wait(payment.id, timeout=20)
-        await until(lambda: bool(told))
+    # The provider's time stands still until the test says so: the cancel comes before the payer pays.
+    async with (
+        Sandbox(SandboxOptions(), clock=lambda: 0.0) as frozen,
+        Orchestrator(settings_for(frozen.base_url, tmp_path)) as orchestrator,
+    ):
+        orchestrator.on("money_changed", told.append)
+        payment = await submit(orchestrator, "SLOW-1", "digital")
+        async with orchestrator.worker():
+            await orchestrator.wait(payment.id, until="handed_over", timeout=20)
+            await orchestrator.cancel(payment.id)
+            ended = await orchestrator.wait(payment.id, timeout=20)
+            assert (ended.outcome, ended.money) == ("cancelled_by_host", "none")
+            frozen.advance(6)
+            await until(lambda: bool(told))
 
-    late = await orchestrator.get(payment.id)
-    assert (late.state, late.hold, late.money) == (State.FAILED, HoldReason.LATE_MONEY, "taken")
-    assert "late_result" in await triggers(orchestrator, payment)
-    await assert_clean(orchestrator)
+        late = await orchestrator.get(payment.id)
+        assert (late.state, late.hold, late.money) == (State.FAILED, HoldReason.LATE_MONEY, "taken")
+        assert "late_result" in await triggers(orchestrator, payment)
+        await assert_clean(orchestrator)
 
 
 async def test_a_hand_over_that_nobody_takes_is_looked_at_once_more_and_not_attempted(

@@ -12,7 +12,7 @@ from orchestrator.domain.machine import START
 from orchestrator.domain.money import Money
 from orchestrator.domain.outcome import MoneyFact, Outcome
 from orchestrator.domain.payment import Channel, Payment
-from orchestrator.ports import Birth, Record
+from orchestrator.records import Birth, Record
 
 T0 = datetime(2026, 11, 24, 15, 46, 40, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.domain.errors import Fenced
 from orchestrator.domain.payment import HoldReason, Payment
-from orchestrator.ports import Record
+from orchestrator.records import Record
 from orchestrator.store import SqlStore
 from tests.integration.store.makers import T0, at, birth, births, held, outside, walk
 from tests.integration.store.test_record import lost_commits

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from orchestrator.domain.errors import Conflict, Unavailable
 from orchestrator.store import SqlStore, engines
 from orchestrator.store.engines import _may_distrust, open_engines, parsed
+from tests.integration.store.conftest import direct_only, host_engine
 from tests.integration.store.makers import T0, birth, births
 
 PROMISED = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1, "cell_size_check": 1}
@@ -30,6 +30,7 @@ async def test_every_sqlite_connection_keeps_the_promises(sqlite_url: str, which
     assert found == PROMISED
 
 
+@direct_only  # the role's own settings count there
 async def test_postgresql_connections_speak_utc_and_the_trail_is_synchronous(postgresql: str) -> None:
     made = open_engines(parsed(postgresql))
     async with made.write.connect() as connection:
@@ -127,24 +128,22 @@ async def test_closing_writes_what_is_waiting(sqlite_url: str) -> None:
 
 
 async def test_a_hosts_connection_to_another_kind_of_database_is_refused(sqlite_url: str, postgresql: str) -> None:
-    engine = create_async_engine(parsed(postgresql))
+    engine = host_engine(parsed(postgresql))
     async with SqlStore(sqlite_url) as store, engine.connect() as connection:
         with pytest.raises(Conflict, match="another database"):
-            await store.submit(birth(), connection=connection)
+            await store.within(connection)
     await engine.dispose()
 
 
 async def test_the_same_birth_in_two_host_transactions_is_one(postgresql: str) -> None:
-    engine = create_async_engine(parsed(postgresql))
+    engine = host_engine(parsed(postgresql))
     async with SqlStore(postgresql) as store, engine.connect() as first, engine.connect() as second:
-        won = await store.submit(birth("INV-1"), connection=first)
-        waiting = asyncio.create_task(store.submit(birth("INV-1"), connection=second))
+        won = await (await store.within(first)).submit(birth("INV-1"))
+        waiting = asyncio.create_task((await store.within(second)).submit(birth("INV-1", content_digest="e" * 64)))
         while not await _blocked(store):
             await asyncio.sleep(0)
         await first.commit()
-        with pytest.raises(Unavailable, match="try again"):
-            await waiting
-        assert await store.submit(birth("INV-1"), connection=second) == won
+        assert await waiting == won
         await second.commit()
         assert len([entry async for entry in store.all_entries()]) == 1
     await engine.dispose()
@@ -158,9 +157,9 @@ async def _blocked(store: SqlStore) -> bool:
 
 
 async def test_a_birth_that_waited_for_the_same_birth_elsewhere_is_that_one(postgresql: str) -> None:
-    engine = create_async_engine(parsed(postgresql))
+    engine = host_engine(parsed(postgresql))
     async with SqlStore(postgresql) as store, engine.connect() as host:
-        won = await store.submit(birth("INV-1"), connection=host)
+        won = await (await store.within(host)).submit(birth("INV-1"))
         waiting = asyncio.create_task(store.submit(birth("INV-1", content_digest="e" * 64)))
         while not await _blocked(store):
             await asyncio.sleep(0)

@@ -453,7 +453,7 @@ async def test_completed_means_paid(store: SqlStore) -> None:
     paid = walk(payment_, *PAID)
     lie = replace(paid.due(None), payment=replace(paid.payment, outcome=Outcome.DECLINED))
     from orchestrator.domain.errors import IntegrityViolated
-    from orchestrator.ports import Record
+    from orchestrator.records import Record
 
     with pytest.raises(IntegrityViolated, match="ck_payment_end"):
         await store.record(Record(lie, held_claim=False))

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from orchestrator.ports import Query
+from orchestrator.records import Query
 from orchestrator.store import SqlStore
+from tests.integration.store.conftest import direct_only
 from tests.integration.store.makers import T0, at, birth, held, outside
 
 Verb = Callable[[SqlStore], Awaitable[Any]]
@@ -20,6 +21,11 @@ VERBS: dict[str, Verb] = {
     "unended": lambda store: store.unended(),
     "list": lambda store: store.list(Query()),
     "list held": lambda store: store.list(Query(held=True)),
+    "list open": lambda store: store.list(Query(ended=False)),
+    "list open of an account": lambda store: store.list(Query(ended=False, account="emea")),
+    "list of a reference": lambda store: store.list(Query(account="emea", reference="INV-1")),
+    "list of a day": lambda store: store.list(Query(created_from=T0, created_to=at(86400))),
+    "paused_accounts": lambda store: store.paused_accounts(),
     "list of a call": lambda store: store.list(Query(call_guid="call-1")),
     "of_reference": lambda store: store.of_reference("emea", "INV-1"),
     "entries": lambda store: store.entries("pay-x"),
@@ -63,6 +69,24 @@ async def test_no_verb_scans_a_table_that_grows(sqlite_url: str, verb: str) -> N
     assert scans == []
 
 
+async def test_the_open_payments_are_not_looked_for_among_all_that_ever_were(sqlite_url: str) -> None:
+    async with SqlStore(sqlite_url) as store:
+        heard: list[tuple[str, Any]] = []
+        event.listen(
+            store._database.engines.read.sync_engine,
+            "before_cursor_execute",
+            lambda _c, _cursor, sql, values, _context, _many: heard.append((sql, values)),
+        )
+        await store.list(Query(ended=False))
+    ((statement, values),) = heard
+    connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+    steps = [step[3] for step in connection.execute(f"explain query plan {statement}", values)]
+    connection.close()
+
+    assert steps[0] == "SCAN payment USING INDEX uq_payment_live_reference", "its size is the backlog's"
+
+
+@direct_only
 async def test_a_store_outlives_its_connections(postgresql: str) -> None:
     """A failover ends every connection; the next verb goes over a new one."""
     import asyncpg

@@ -11,7 +11,7 @@ from orchestrator.domain.errors import IntegrityViolated, InvalidInput, Unavaila
 from orchestrator.domain.outcome import MoneyFact
 from orchestrator.domain.payment import Channel, HoldReason
 from orchestrator.domain.verdict import Cause, Exchange, Verdict, VerdictKind
-from orchestrator.ports import Query, Record
+from orchestrator.records import Query, Record
 from orchestrator.store import SqlStore
 from tests.integration.store.makers import PAID, T0, at, birth, births, notes, outside, walk
 
@@ -39,6 +39,9 @@ async def some(store: SqlStore) -> None:
         (Query(call_guid="call-1"), [2]),
         (Query(state="completed"), [3]),
         (Query(held=True), [4]),
+        (Query(ended=True), [3]),
+        (Query(ended=False), [0, 1, 2, 4]),
+        (Query(ended=False, account="apac", limit=1), [1]),
         (Query(held=False), [0, 1, 2, 3]),
         (Query(reference="INV-0", account="emea"), [0]),
         (Query(created_from=at(1), created_to=at(3)), [1, 2]),
@@ -55,12 +58,13 @@ async def test_a_list_has_what_matches_everything_oldest_first(sqlite_url: str, 
 async def test_pages_follow_each_other_though_times_are_equal(store: SqlStore) -> None:
     await some(store)
     await asyncio.gather(*(store.submit(birth(f"SAME-{number}", created_at=at(2))) for number in range(8)))
-    whole = [payment.id for payment in await store.list(Query())]
-    paged: list[str] = []
-    while page := await store.list(Query(limit=3, after=paged[-1] if paged else None)):
-        paged += [payment.id for payment in page]
-    assert paged == whole
-    assert len(whole) == 13
+    for ended, count in ((None, 13), (False, 12)):
+        whole = [payment.id for payment in await store.list(Query(ended=ended))]
+        paged: list[str] = []
+        while page := await store.list(Query(ended=ended, limit=3, after=paged[-1] if paged else None)):
+            paged += [payment.id for payment in page]
+        assert paged == whole
+        assert len(whole) == count
 
 
 @pytest.mark.parametrize(

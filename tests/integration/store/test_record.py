@@ -12,7 +12,7 @@ from sqlalchemy import event
 from orchestrator.domain.decision import Notice, quiet
 from orchestrator.domain.errors import Conflict, Fenced, IntegrityViolated, NotFound, Unavailable
 from orchestrator.domain.payment import Channel, Payment, State
-from orchestrator.ports import Record
+from orchestrator.records import Record
 from orchestrator.store import SqlStore
 from tests.integration.store.makers import PAID, T0, at, birth, births, context, forged, held, outside, walk
 

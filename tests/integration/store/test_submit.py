@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from orchestrator.domain.decision import Notice
 from orchestrator.domain.errors import Conflict, IntegrityViolated
 from orchestrator.domain.outcome import MoneyFact, Outcome
 from orchestrator.domain.payment import Channel, HoldReason
-from orchestrator.ports import Birth, Record
+from orchestrator.records import Birth, Record
 from orchestrator.store import SqlStore
+from tests.integration.store.conftest import host_engine
 from tests.integration.store.makers import PAID, T0, at, birth, births, outside, walk
 
 
@@ -126,13 +126,14 @@ async def test_one_bad_birth_does_not_fail_the_others(store: SqlStore) -> None:
 @pytest.mark.parametrize("commits", [True, False])
 async def test_a_birth_joins_the_hosts_transaction(store: SqlStore, url: str, commits: bool) -> None:
     # A host's own engine, as SQLAlchemy makes it: on SQLite its driver begins late, by itself.
-    engine = create_async_engine(store._database.url)
+    engine = host_engine(store._database.url)
     new = birth("INV-1")
     async with engine.begin() as connection:
         await connection.execute(text("create table host_order (id integer)"))
     async with engine.connect() as connection:
-        assert (await store.submit(new, connection=connection)) == new.decision.payment
-        again = await store.submit(birth("INV-2"), connection=connection)
+        joined = await store.within(connection)
+        assert (await joined.submit(new)) == new.decision.payment
+        again = await joined.submit(birth("INV-2"))
         await connection.execute(text("insert into host_order values (1)"))
         assert await store.get(again.id) is None
         await (connection.commit() if commits else connection.rollback())
@@ -145,12 +146,12 @@ async def test_a_birth_joins_the_hosts_transaction(store: SqlStore, url: str, co
 
 async def test_a_refused_birth_leaves_the_hosts_transaction_alive(store: SqlStore) -> None:
     await store.submit(birth("INV-1"))
-    engine = create_async_engine(store._database.url)
+    engine = host_engine(store._database.url)
     async with engine.begin() as connection:
         await connection.execute(text("create table host_order (id integer)"))
         with pytest.raises(Conflict, match="reference"):
-            await store.submit(birth("INV-1", round=2), connection=connection)
-        existing = await store.submit(birth("INV-1"), connection=connection)
+            await (await store.within(connection)).submit(birth("INV-1", round=2))
+        existing = await (await store.within(connection)).submit(birth("INV-1"))
         await connection.execute(text("insert into host_order values (1)"))
     async with engine.connect() as connection:
         assert (await connection.execute(text("select count(*) from host_order"))).scalar() == 1

@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 from transitions import MachineError
 
+from orchestrator.domain.decide import lapsed
+from orchestrator.domain.operation import lapse
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.payment import Channel, HoldReason, State
 from orchestrator.domain.policy import DIGITAL, PHONE
-from orchestrator.domain.starting import intend, refuse_request
+from orchestrator.domain.starting import intend, refuse_request, wait_for_account
 from orchestrator.domain.verdict import Cause, Session, VerdictKind, crashed
 from tests.unit.domain.story import (
     ABSENT,
@@ -375,3 +377,64 @@ def test_a_session_that_was_never_intended_keeps_the_payment_from_opening_one(ch
 def test_policies_of_the_story_are_the_defaults():
     assert POLICIES == {PHONE_: DIALLED, DIGITAL_: DIGITAL}
     assert at(0) == T0
+
+
+def wait(payment, seconds, policy=None):
+    return wait_for_account(payment, ctx(seconds), policy or POLICIES[payment.channel])
+
+
+BEFORE_A_SESSION = [born(PHONE_), born(DIGITAL_), authorized(PHONE_), authorized(DIGITAL_), superseded()]
+
+
+@pytest.mark.parametrize("payment", BEFORE_A_SESSION)
+def test_an_effect_of_a_paused_account_waits_with_one_entry_and_no_attempt(payment):
+    decision = wait(payment, 2)
+    after = decision.payment
+    body = last(decision)
+    assert (triggers(decision), after.state, after.due_at) == (["retry"], payment.state, at(4))
+    assert (after.reason, after.troubled_since, after.attempts) == ("account_paused", at(2), payment.attempts)
+    assert (body["verdict"], body["cause"], body["why"]) == ("not_sent", "account", "account_paused")
+    assert "attempt" not in body, "a start that was never intended has no attempt"
+    assert body.get("operation") == ("authorize" if payment.state is State.COLLECTING else None)
+
+    again = wait(after, 4)
+    assert (again.quiet, again.payment.due_at) == (True, at(6))
+
+
+def test_a_pause_after_another_trouble_is_news_and_goes_on_stopping_the_same_clock():
+    troubled = authorize(born(DIGITAL_), FORBIDDEN, 2).payment
+    decision = wait(troubled, 12)
+    assert (triggers(decision), decision.payment.troubled_since) == (["retry"], at(2))
+    assert decision.payment.reason == "account_paused"
+
+
+@pytest.mark.parametrize("begun", [born, authorized])
+def test_a_caller_on_the_line_runs_into_the_deadline_while_the_account_is_paused(begun):
+    paused = wait(begun(PHONE_), 2).payment
+    assert wait(paused, 19).payment.due_at == at(20)
+    decision = lapsed(paused, lapse(paused, at(20), DIALLED), ctx(20))
+    after = decision.payment
+    assert (after.outcome, after.reason) == (Outcome.PROVIDER_UNAVAILABLE, "account_paused")
+    assert events(decision) == ["failed"]
+
+
+@pytest.mark.parametrize("begun", [born, authorized])
+def test_a_digital_payment_outlives_a_pause_of_a_day_and_fails_after_it(begun):
+    paused = wait(begun(DIGITAL_), 100).payment
+    over = DIGITAL.start_s + DIGITAL.start_pause_s
+    assert lapse(paused, at(over - 1), DIGITAL) == ""
+    decision = lapsed(paused, lapse(paused, at(over), DIGITAL), ctx(over))
+    assert (decision.payment.outcome, decision.payment.reason) == (Outcome.PROVIDER_UNAVAILABLE, "account_paused")
+
+
+def test_a_pause_that_is_over_gives_the_waiting_time_back():
+    paused = wait(authorized(DIGITAL_), 2).payment
+    going = intend(paused, ctx(302), request_digest="r").payment
+    after = start(going, OPENED, 302).payment
+    assert (after.troubled_since, after.paused_s, after.reason) == (None, 300, "")
+
+
+def test_a_superseded_session_stays_in_doubt_when_the_deadline_passes_in_a_pause():
+    paused = wait(superseded(), 2).payment
+    decision = lapsed(paused, lapse(paused, at(20), DIALLED), ctx(20))
+    assert (decision.payment.hold, decision.payment.due_at) == (HoldReason.UNSEEN_SESSION, at(3600))

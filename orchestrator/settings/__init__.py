@@ -15,11 +15,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, ValidationInfo, model_validator
 
-from orchestrator.accounts import AccountSettings, DefinitionPaths, RoleNames
-from orchestrator.gateways import GatewaySettings
 from orchestrator.privacy.secret import is_reference
-from orchestrator.setting_types import Frozen, Seconds, SecretReference, Surroundings, resolved, wrong
-from orchestrator.settings_sources import Problem, explain, find_file, gather, refuse
+from orchestrator.settings.accounts import AccountSettings, DefinitionPaths, RoleNames
+from orchestrator.settings.gateways import GatewaySettings
+from orchestrator.settings.sources import Problem, explain, find_file, gather, refuse
+from orchestrator.settings.types import Frozen, Seconds, SecretReference, Surroundings, resolved, wrong
 
 __all__ = [
     "AccountSettings",
@@ -105,6 +105,7 @@ class Settings(Frozen):
     Attributes:
         database_url: Where the state is; a plain `sqlite://` or `postgresql://` gets its
             asynchronous driver. A relative SQLite path starts from the working directory.
+            Behind pgbouncer in transaction mode: `postgresql+psycopg://...?pooled=true`.
         sealing_key: The keys for payer data, by reference; without it SQLite makes a key
             file beside the database.
         worker: How a worker works.

@@ -1,20 +1,17 @@
 """
 Gateway profiles as settings: which word of an answer means what.
 
-Owns the words as an operator gives them; the reading of an answer by them is the provider's. The full list
-of session states is not public and gateways differ, so all of it is data. The
-bundled profile `vcc` speaks the shapes of the provider's published examples, a
-CyberSource gateway behind PCI Pal; the state words besides `Finished` are
-plausible spellings, and a word that is in no list is never an end.
-Next: `accounts`.
+Owns the words as an operator gives them, checked one by one. What they are when
+nobody gives them, and how an answer is read by them, is the provider's: its
+bundled profile is the default of every word here. Next: `accounts`.
 """
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from orchestrator.setting_types import Frozen, Names, wrong
+from orchestrator.provider.profile import VCC, Meaning, normalised
+from orchestrator.settings.types import Frozen, Names, wrong
 
 StateMeaning = Literal[
     "running",
@@ -30,20 +27,6 @@ StateMeaning = Literal[
 ]
 """`ended` sends the reader to the gateway's result; the others but `running` are ends by themselves."""
 
-_STATES: dict[StateMeaning, str] = {
-    "running": "created new initialised initialized pending ready started active inprogress processing linked "
-    "transferred",
-    "ended": "finished completed complete closed ended",
-    "failed": "failed error rejected",
-    "cancelled": "cancelled canceled aborted",
-    "expired": "expired linkexpired",
-    "hung_up": "abandoned hungup callerhungup",
-    "input_timeout": "timedout timeout inputtimeout",
-    "attempts_exhausted": "attemptsexhausted toomanyfailedattempts",
-    "link_undeliverable": "linkundeliverable undelivered messagefailed",
-    "not_attempted": "notattempted noattempt",
-}
-
 
 def gateway_table(value: object) -> object:
     """Read a profile's name as a table that changes nothing in the profile."""
@@ -54,19 +37,14 @@ def _states(value: Any) -> Any:
     """Lay the account's own words over the bundled ones."""
     if not isinstance(value, dict):
         return value
-    own = {_normal(word): meaning for word, meaning in value.items()}
+    own = {normalised(word): meaning for word, meaning in value.items()}
     if len(own) < len(value):
         raise wrong("names one state twice", "case, spaces, _ and - don't tell states apart")
     return _bundled_states() | own
 
 
-def _normal(word: str) -> str:
-    """Give a session state without case, spaces, `_` and `-`: spellings differ by page."""
-    return re.sub(r"[\s_-]+", "", word).casefold()
-
-
 def _bundled_states() -> dict[str, StateMeaning]:
-    return {word: meaning for meaning, spelled in _STATES.items() for word in spelled.split()}
+    return {word: Meaning(meaning).value for word, meaning in VCC.states.items()}
 
 
 class GatewaySettings(Frozen):
@@ -101,28 +79,23 @@ class GatewaySettings(Frozen):
     """
 
     profile: Literal["vcc"] = "vcc"
-    result_field: str = "paymentResultData"
-    state_field: str = "sessionState"
-    session_field: str = "sessionGuid"
-    decision_field: str = "decision"
-    code_fields: Names = ("reasonCode",)
-    paid: Names = ("ACCEPT",)
-    declined: Names = ("REJECT", "DECLINE")
-    review: Names = ("REVIEW",)
-    error: Names = ("ERROR",)
-    partial_codes: Names = ("110",)
-    attempts_exhausted_codes: Names = ()
-    doubtful_codes: Names = ("150", "151", "152")
-    amount_field: str = "Amount"
-    amount_unit: Literal["major", "minor"] = "minor"
-    currency_field: str = "Currency"
-    reference_field: str = "MerchantReferenceCode"
+    result_field: str = VCC.result_field
+    state_field: str = VCC.state_field
+    session_field: str = VCC.session_field
+    decision_field: str = VCC.decision_field
+    code_fields: Names = VCC.code_fields
+    paid: Names = VCC.paid
+    declined: Names = VCC.declined
+    review: Names = VCC.review
+    error: Names = VCC.error
+    partial_codes: Names = VCC.partial_codes
+    attempts_exhausted_codes: Names = VCC.attempts_exhausted_codes
+    doubtful_codes: Names = VCC.doubtful_codes
+    amount_field: str = VCC.amount_field
+    amount_unit: Literal["major", "minor"] = VCC.amount_unit
+    currency_field: str = VCC.currency_field
+    reference_field: str = VCC.reference_field
     states: Annotated[dict[str, StateMeaning], BeforeValidator(_states)] = Field(default_factory=_bundled_states)
-    finished_means_paid: bool = False
-    account_trouble_texts: Names = (
-        "invalid_client",
-        "invalid_scope",
-        "unauthorized_client",
-        "Account configuration does not exist",
-    )
-    keep_fields: Names = ("decision", "reasonCode", "requestID")
+    finished_means_paid: bool = VCC.finished_means_paid
+    account_trouble_texts: Names = VCC.account_trouble_texts
+    keep_fields: Names = VCC.keep_fields

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from orchestrator.gateways import GatewaySettings, gateway_table
 from orchestrator.privacy.secret import Secret
-from orchestrator.setting_types import (
+from orchestrator.provider import config
+from orchestrator.settings.gateways import GatewaySettings, gateway_table
+from orchestrator.settings.types import (
     BaseUrl,
     Currency,
     Frozen,
@@ -46,6 +47,7 @@ _SECRET_NAME = re.compile(
 
 _DialPrefix = Annotated[str, Field(pattern=r"^\+?[0-9]{1,15}$")]
 _RoleName = Annotated[str, Field(min_length=1, max_length=255)]
+_ROLES = config.RoleNames()
 
 
 class DefinitionPaths(Frozen):
@@ -60,17 +62,17 @@ class DefinitionPaths(Frozen):
 class RoleNames(Frozen):
     """Which data source plays which role; the names of the provider's own call plan by default."""
 
-    access_token: _RoleName = "AccessToken"  # noqa: S105 - a data source's name
-    session_id: _RoleName = "GlobalPCI|SessionId"
-    number: _RoleName = "PCIPal|DtmfFallbackNumber"
-    link_id: _RoleName = "PCIPal|DtmfLinkId"
-    message: _RoleName = "GlobalPCI|Message"
-    session_state: _RoleName = "GlobalPCI|SessionState"
-    amount: _RoleName = "amount"
-    reference: _RoleName = "merchantTxnRef"
-    currency: _RoleName = "currency"
-    call_guid: _RoleName = "CallGuid"
-    phone_number: _RoleName = "CustomerPhoneNumber"
+    access_token: _RoleName = _ROLES.access_token
+    session_id: _RoleName = _ROLES.session_id
+    number: _RoleName = _ROLES.number
+    link_id: _RoleName = _ROLES.link_id
+    message: _RoleName = _ROLES.message
+    session_state: _RoleName = _ROLES.session_state
+    amount: _RoleName = _ROLES.amount
+    reference: _RoleName = _ROLES.reference
+    currency: _RoleName = _ROLES.currency
+    call_guid: _RoleName = _ROLES.call_guid
+    phone_number: _RoleName = _ROLES.phone_number
 
 
 class AccountSettings(Frozen):

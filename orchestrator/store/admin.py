@@ -1,0 +1,210 @@
+"""
+What people do to the system rather than to a payment: notes in the day's chain, and paused accounts.
+
+Owns the chains `admin-<day>`: each note takes the next number under a lock and
+carries its change with it in one transaction, so that nothing is changed without
+its entry. Must not know who may do what. Next: `store`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import delete, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orchestrator.domain.entry import NO_HASH, Context, Entry, sealed_entry
+from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.machine import START
+from orchestrator.records import Pause
+from orchestrator.store.access import Database
+from orchestrator.store.faults import Refused, Silent, unavailable
+from orchestrator.store.hints import hint
+from orchestrator.store.rows import row_of_entry
+from orchestrator.store.schema import account_pause, audit_entry, unsealed
+
+Change = Callable[[AsyncConnection], Awaitable[bool]]
+"""What a note is about, in the note's own transaction; `False` when there is nothing to change, and so to note."""
+
+_RACES = 20
+_OPEN = "open"
+_TAKEN = ("pk_audit_entry", "uq_audit_entry_head")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def chain_of(at: datetime) -> str:
+    """Give the chain of the administrative entries of this day, UTC."""
+    return f"admin-{at.astimezone(UTC):%Y-%m-%d}"
+
+
+class Admin:
+    """The verbs of administration."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def note(
+        self,
+        kind: str,
+        *,
+        about: str,
+        context: Context,
+        details: Mapping[str, Any] = _NOTHING,
+        result: str = "success",
+        change: Change | None = None,
+    ) -> Entry | None:
+        """
+        Write the next entry of the day's chain, together with what it is about.
+
+        Args:
+            kind: What kind of event, such as `account.paused`.
+            about: What it is about, such as the account's name.
+            context: Who, when, from where; the day is taken from it.
+            details: More for the body: ASCII keys, canonical JSON values; no payer data, no secret.
+            result: `success`, `failure` or `unknown`.
+            change: Writes, in the entry's own transaction, what the entry tells of. It is
+                called again when the transaction is tried again.
+
+        Returns:
+            The entry; `None` if `change` found nothing to do: then nothing was written.
+
+        Raises:
+            IntegrityViolated: The database refuses the entry or the change. Nothing was written.
+            Unavailable: The database does not answer; whether it was written is unknown.
+
+        Crash: entry and change are written together or not at all. When the COMMIT's
+        answer is lost, this call finds its own entry and writes no second one.
+        """
+        tried: list[Entry] = []
+
+        def entry_after(seq: int, head: bytes) -> Entry:
+            return sealed_entry(
+                chain_id=chain_of(context.now), seq=seq + 1, prev_hash=head, trigger="note",
+                from_state=_OPEN if seq else START, to_state=_OPEN, kind=kind, result=result, about=about,
+                context=context, details=details,
+            )  # fmt: skip
+
+        async def work(connection: AsyncConnection) -> Entry | None:
+            seq, head = await _locked(connection, chain_of(context.now))
+            written = await _already(connection, tried)
+            if written is not None:
+                return written
+            if change is not None and not await change(connection):
+                return None
+            tried.append(entry_after(seq, head))
+            await connection.execute(insert(audit_entry), [row_of_entry(tried[-1])])
+            await connection.execute(insert(unsealed), [{"chain_id": tried[-1].chain_id, "seq": tried[-1].seq}])
+            return tried[-1]
+
+        return await self._raced(work)
+
+    async def paused_accounts(self) -> dict[str, Pause]:
+        """
+        Give the accounts that an operator has paused, by name.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        statement = select(account_pause).order_by(account_pause.c.account)
+
+        async def work(connection: AsyncConnection) -> dict[str, Pause]:
+            rows = (await connection.execute(statement)).mappings()
+            return {row["account"]: Pause(row["person"], row["reason"], row["paused_at"]) for row in rows}
+
+        return await self._database.read(work)
+
+    async def pause_account(self, account: str, *, reason: str, context: Context) -> bool:
+        """
+        Pause an account, with an entry `account.paused`.
+
+        Args:
+            account: Its name.
+            reason: Why; not empty, no payer data. Row and entry keep it.
+            context: Who (`actor`), when, from where.
+
+        Returns:
+            `False` if it is paused already: nothing was written, the earlier reason stays.
+
+        Raises:
+            IntegrityViolated: Name, person or reason is empty. Nothing was written.
+            Unavailable: The database does not answer; the same call again is safe.
+
+        Crash: row and entry are written together or not at all.
+        """
+        row = {"account": account, "paused_at": context.now, "person": context.actor, "reason": reason}
+
+        async def change(connection: AsyncConnection) -> bool:
+            if await connection.scalar(select(account_pause.c.account).where(account_pause.c.account == account)):
+                return False
+            await connection.execute(insert(account_pause), [row])
+            return True
+
+        return await self._noted("account.paused", account, reason, context, change)
+
+    async def resume_account(self, account: str, *, reason: str, context: Context) -> bool:
+        """
+        End an account's pause, with an entry `account.resumed`.
+
+        Args:
+            account: Its name.
+            reason: Why; only the entry keeps it. No payer data.
+            context: Who, when, from where.
+
+        Returns:
+            `False` if it is not paused: nothing was written.
+
+        Raises:
+            Unavailable: The database does not answer; the same call again is safe.
+
+        Crash: the row goes together with the entry's writing, or neither happens.
+        """
+
+        async def change(connection: AsyncConnection) -> bool:
+            done = await connection.execute(delete(account_pause).where(account_pause.c.account == account))
+            await hint(connection)  # what was due meanwhile is due now
+            return done.rowcount == 1
+
+        return await self._noted("account.resumed", account, reason, context, change)
+
+    async def _noted(self, kind: str, account: str, reason: str, context: Context, change: Change) -> bool:
+        details = {"account": account, "reason": reason}
+        return await self.note(kind, about=account, context=context, details=details, change=change) is not None
+
+    async def _raced(self, work: Callable[[AsyncConnection], Awaitable[Entry | None]]) -> Entry | None:
+        # The lock makes losing rare; it can't be excluded, since `append` takes none.
+        for _ in range(_RACES):
+            try:
+                return await self._database.transact(work)
+            except Refused as refused:
+                if refused.rule not in _TAKEN:
+                    raise refused.told() from None
+            except Silent as silent:
+                raise unavailable(silent) from silent
+        raise Unavailable("the day's chain of administrative entries is too busy; try again")
+
+
+async def _locked(connection: AsyncConnection, chain_id: str) -> tuple[int, bytes]:
+    """Lock the chain until the transaction ends and give its last number and hash."""
+    if connection.dialect.name == "postgresql":
+        # Not the last row's lock: a writer of the trail has no right to update it. SQLite's writers queue anyway.
+        lock = text("select pg_advisory_xact_lock(hashtextextended(:chain, 0))")
+        await connection.execute(lock, {"chain": chain_id})
+    last = (
+        select(audit_entry.c.seq, audit_entry.c.hash)
+        .where(audit_entry.c.chain_id == chain_id)
+        .order_by(audit_entry.c.seq.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(last)).first()
+    return (row.seq, bytes(row.hash)) if row is not None else (0, NO_HASH)
+
+
+async def _already(connection: AsyncConnection, tried: list[Entry]) -> Entry | None:
+    """Give the entry of an earlier try whose COMMIT went through though its answer was lost."""
+    for entry in tried:
+        here = (audit_entry.c.chain_id == entry.chain_id) & (audit_entry.c.seq == entry.seq)
+        found = await connection.scalar(select(audit_entry.c.hash).where(here))
+        if found is not None and bytes(found) == entry.hash:
+            return entry
+    return None

@@ -1,0 +1,180 @@
+"""
+The host's own transaction, as a database whose statements all go through one connection.
+
+Owns what the host's connection must be like, and that a transaction really runs on it.
+When it is committed, tried again or rolled back is the host's to say. Must not know
+any table but by its place. Next: `store`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.exc import PendingRollbackError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orchestrator.domain.errors import Conflict, InvalidInput, Unavailable
+from orchestrator.domain.payment import Payment
+from orchestrator.records import Birth
+from orchestrator.store.access import Database, Result, Work
+from orchestrator.store.faults import Refused, Silent, heard, unavailable
+from orchestrator.store.reads import Reads
+from orchestrator.store.writes import Writes
+
+FIELD = "connection"
+_FAILED = "25P02"
+# What the server is, which of its databases this is, and which schema is seen first.
+_PLACE = text(
+    "select cast(extract(epoch from pg_postmaster_start_time()) as text) || ' ' || cast(d.oid as text)"
+    " || ' ' || cast(cast(to_regclass('payment') as oid) as text)"
+    " from pg_database d where d.datname = current_database()"
+)
+
+
+class HostTransaction(Database):
+    """
+    A database that writes and reads inside the host's transaction; get it from `joined`.
+
+    Args:
+        ours: The database that the connection belongs to.
+        connection: The host's, with a transaction on it.
+    """
+
+    def __init__(self, ours: Database, connection: AsyncConnection) -> None:
+        # Not the parent's: nothing is opened here, and nothing of it is ever closed here.
+        self.url, self.engines, self.dialect = ours.url, ours.engines, ours.dialect
+        self._connection = connection
+
+    async def transact(self, work: Work[Result], *, again: bool = False) -> Result:  # noqa: ARG002 - never again
+        """
+        Do the work in a savepoint, once: a refusal leaves the host's transaction usable.
+
+        Raises:
+            Refused: The database kept a rule; nothing of the work is left.
+            Silent: No answer, or the transaction can't go on.
+
+        Crash: the host's COMMIT decides; without it nothing is left behind.
+        """
+        with heard():
+            async with self._connection.begin_nested():
+                return await work(self._connection)
+
+    async def read(self, work: Work[Result]) -> Result:
+        """
+        Do one reading statement, which sees what the transaction has written.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        try:
+            with heard():
+                return await work(self._connection)
+        except Silent as silent:
+            raise unavailable(silent) from silent
+
+
+class _HostWrites(Writes):
+    def _unseen(self, refused: Refused) -> Exception:  # noqa: ARG002 - the parent's name
+        return Unavailable("the same payment was submitted elsewhere since this transaction began; begin it again")
+
+
+class Joined:
+    """The verbs that a submit needs, inside the host's transaction."""
+
+    def __init__(self, database: HostTransaction) -> None:
+        self._writes = _HostWrites(database)
+        reads = Reads(database)
+        self.get, self.of_reference, self.sealed = reads.get, reads.of_reference, reads.sealed
+
+    async def submit(self, birth: Birth) -> Payment:
+        """
+        Record a birth, or give the payment that already has this id.
+
+        Raises:
+            Conflict: A live payment has the same (account, reference), or a live phone
+                session the same (account, CallGuid). The transaction goes on.
+            Unavailable: The database does not answer, or the transaction can't go on:
+                roll it back and begin it again.
+
+        Crash: the host's COMMIT decides whether there is a payment.
+        """
+        return await self._writes.alone(birth)
+
+
+async def joined(ours: Database, connection: object) -> Joined:
+    """
+    Join the host's transaction; it is begun if none runs on the connection.
+
+    Args:
+        ours: The database that the payments are in.
+        connection: The host's `AsyncConnection`.
+
+    Raises:
+        InvalidInput: Not an open `AsyncConnection`, or no transaction can run on it.
+        Conflict: It leads to another database or another schema.
+        Unavailable: The database does not answer.
+
+    Crash: nothing was written.
+    """
+    if not isinstance(connection, AsyncConnection):
+        raise InvalidInput(
+            FIELD, "is not an AsyncConnection of SQLAlchemy",
+            "give that of your AsyncEngine, or `await session.connection()` of an AsyncSession",
+        )  # fmt: skip
+    if connection.sync_connection is None or connection.closed:
+        raise InvalidInput(FIELD, "is not open", "submit inside its `async with`")
+    elsewhere = Conflict(FIELD, "leads to another database or schema", "connect to the one in database_url")
+    if connection.dialect.name != ours.dialect:
+        raise elsewhere
+    try:
+        with heard():
+            await _begun(connection)
+            theirs = await _place(connection)
+    except Silent as silent:
+        cause = silent.__cause__
+        if isinstance(cause, PendingRollbackError) or _sqlstate(cause) == _FAILED:
+            raise InvalidInput(FIELD, "has a transaction that failed before", "roll it back first") from None
+        raise unavailable(silent) from silent
+    if theirs is None or theirs != await ours.read(_place):
+        raise elsewhere
+    return Joined(HostTransaction(ours, connection))
+
+
+async def _begun(connection: AsyncConnection) -> None:
+    """Make sure that a transaction runs: SQLite's driver may not have begun it, and a lone savepoint would commit."""
+    raw = await connection.get_raw_connection()
+    adapted: Any = raw.dbapi_connection
+    commits_each = connection.dialect.detect_autocommit_setting(adapted)
+    autocommit = InvalidInput(FIELD, "commits each statement by itself", "give one without AUTOCOMMIT")
+    if connection.dialect.name != "sqlite":
+        if commits_each:
+            raise autocommit
+        return
+    new = not connection.in_transaction()
+    if new:
+        await connection.begin()
+    driver = raw.driver_connection
+    if driver is not None and not driver.in_transaction:
+        # A host that begins by itself has done so by now; one whose driver never begins can't commit either.
+        if commits_each:
+            if new:
+                await connection.rollback()
+            raise autocommit
+        await connection.exec_driver_sql("begin immediate")
+
+
+async def _place(connection: AsyncConnection) -> str | None:
+    """Say where a connection leads, so that two can be compared; `None`: not to any payment."""
+    if connection.dialect.name == "sqlite":
+        files = {row.name: row.file for row in await connection.exec_driver_sql("pragma database_list")}
+        return _resolved(files["main"])
+    found: str | None = (await connection.execute(_PLACE)).scalar()
+    return found
+
+
+def _resolved(file: str) -> str | None:
+    return str(Path(file).resolve()) if file else None
+
+
+def _sqlstate(error: BaseException | None) -> str | None:
+    return getattr(getattr(error, "orig", None), "sqlstate", None)
