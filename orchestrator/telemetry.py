@@ -283,9 +283,12 @@ def _raised(exc_info: Any) -> BaseException | None:
 
 
 class _Reroute(logging.Handler):
-    """Writes the standard library's log records as our lines."""
+    """Writes the standard library's log records as our lines; those that are ours already are written."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == NAME:
+            # Where structlog was reset behind our back, our lines come by here: they would feed on themselves.
+            return
         with contextlib.suppress(Exception):  # same as in the function `emit`
             line: dict[str, Any] = {"logger": _text(record.name), "message": _message(record)} | _context()
             if record.exc_info:

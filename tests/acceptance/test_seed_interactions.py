@@ -44,6 +44,7 @@ async def sandbox() -> Sandbox:
         yield twin
 
 
+@pytest.mark.usefixtures("own_logging")
 @pytest.mark.parametrize("channel", list(Channel))
 async def test_the_seeds_texts_run_unchanged_to_completed_and_the_secret_is_nowhere(
     sandbox: Sandbox, tmp_path: Path, channel: Channel, capfd: pytest.CaptureFixture[str]

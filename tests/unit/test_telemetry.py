@@ -49,17 +49,8 @@ class Payer:
 
 
 @pytest.fixture(autouse=True)
-def _own_logging():
-    """Put structlog and the root logger back as they were."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in telemetry._LIBRARIES}
-    structlog.reset_defaults()
-    yield
-    structlog.reset_defaults()
-    root.handlers[:], root.level = handlers, level
-    for name, former in levels.items():
-        logging.getLogger(name).setLevel(former)
+def _own_logging(own_logging):
+    """Every test here configures."""
 
 
 @pytest.fixture
@@ -296,7 +287,17 @@ def test_without_configuring_lines_go_to_the_standard_library(caplog):
     with caplog.at_level(logging.INFO, logger="orchestrator"):
         emit("payment.ended", reason=CARD)
         emit("payment.claimed", claim_no=1)
-    (record,) = [record for record in caplog.records if record.name == "orchestrator"]
+    (record,) = caplog.records
+    assert record.name == "orchestrator"
+    assert json.loads(record.getMessage()) == {"event": "payment.ended", "reason": REMOVED}
+
+
+def test_our_own_lines_do_not_feed_on_themselves_when_structlog_is_reset(caplog):
+    configure(stream=io.StringIO())
+    structlog.reset_defaults()
+    with caplog.at_level(logging.INFO, logger="orchestrator"):
+        emit("payment.ended", reason=CARD)
+    (record,) = caplog.records
     assert json.loads(record.getMessage()) == {"event": "payment.ended", "reason": REMOVED}
 
 

@@ -1,0 +1,23 @@
+"""What tests of every kind share."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from orchestrator import telemetry
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Put structlog and the standard library's logging back as they were: both belong to the process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in telemetry._LIBRARIES}
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+    root.handlers[:], root.level = handlers, level
+    for name, former in levels.items():
+        logging.getLogger(name).setLevel(former)
