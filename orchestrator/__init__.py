@@ -28,7 +28,8 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.money import Money
 from orchestrator.domain.outcome import MoneyFact, Outcome
 from orchestrator.domain.payment import Channel, HoldReason, Payment, State
-from orchestrator.orchestrator import EVENTS, Orchestrator
+from orchestrator.handlers import EVENTS
+from orchestrator.orchestrator import Orchestrator
 from orchestrator.records import Query
 from orchestrator.settings import AccountSettings, Settings, WorkerSettings, load_settings
 from orchestrator.store.migrate import OWN_TABLES as TABLES

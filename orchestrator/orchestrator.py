@@ -7,8 +7,7 @@ Everything it does is done by the flow's modules; here they get their adapters.
 
 import asyncio
 import contextlib
-import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib import metadata
 from random import Random
 from types import TracebackType
@@ -19,10 +18,11 @@ from orchestrator.claim import Claims, Rhythm
 from orchestrator.clock import SystemClock
 from orchestrator.domain.account import Account
 from orchestrator.domain.entry import Context, Entry
-from orchestrator.domain.errors import ConfigurationError, InvalidInput, NotFound
+from orchestrator.domain.errors import ConfigurationError, NotFound
 from orchestrator.domain.money import Money
 from orchestrator.domain.payment import Payment, State
 from orchestrator.execute import Bench
+from orchestrator.handlers import Event, Handler, Handlers
 from orchestrator.interactions import Definition, parse
 from orchestrator.ports import Clock
 from orchestrator.provider.backoff import backoff
@@ -33,12 +33,7 @@ from orchestrator.store.store import SqlStore
 from orchestrator.submit import Door, Submission, collect, submit
 from orchestrator.worker import Limits, Worker
 
-EVENTS = ("handed_over", "link_sent", "overdue", "held", "completed", "failed", "money_changed")
-"""What a host can handle; each handler gets the payment as it is at delivery."""
-
-Event = Literal["handed_over", "link_sent", "overdue", "held", "completed", "failed", "money_changed"]
 Until = Literal["handed_over", "ended", "settled"]
-Handler = Callable[[Payment], Awaitable[None] | None]
 
 WAIT_POLL_S = 0.05
 
@@ -49,31 +44,6 @@ try:
     VERSION = metadata.version("payment-orchestrator")
 except metadata.PackageNotFoundError:  # a source tree that was never installed
     VERSION = "0"
-
-
-class Handlers:
-    """The host's handlers by event."""
-
-    def __init__(self) -> None:
-        self._by_event: dict[str, list[Handler]] = {}
-
-    @property
-    def events(self) -> Sequence[str]:
-        """The events that somebody handles here."""
-        return tuple(self._by_event)
-
-    def add(self, event: str, handler: Handler) -> None:
-        """Register a handler."""
-        if event not in EVENTS:
-            raise InvalidInput("event", "is unknown", f"use one of {', '.join(EVENTS)}")
-        self._by_event.setdefault(event, []).append(handler)
-
-    async def deliver(self, event: str, payment: Payment) -> None:
-        """Call each handler in order; the first that raises stops the rest, and all are called again later."""
-        for handler in self._by_event.get(event, ()):
-            result = handler(payment)
-            if inspect.isawaitable(result):
-                await result
 
 
 class Orchestrator:

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.cli import app as cli
 from orchestrator.domain.outcome import HOLDING, MONEY_OF, MoneyFact, Outcome
 from orchestrator.domain.payment import HoldReason
-from orchestrator.orchestrator import EVENTS
+from orchestrator.handlers import EVENTS
 from orchestrator.sandbox import Sandbox, SandboxOptions
 from tests.support.readme_tables import README, TABLES
 
