@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SUDO ?= $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help demo test crash check lint types architecture generated fix diagrams pictures lock clean
+.PHONY: help demo test coverage crash check lint types architecture generated fix diagrams pictures lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ demo: $(READY) ## run payments of every kind, kill the worker half-way, verify t
 	$(or $(DEMO_$(DATABASE)),$(error DATABASE is sqlite or postgresql)) $(ARGS)
 
 test: $(READY) ## every test, on two processes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+coverage: $(READY) ## every test again, and which lines and branches they never reached; a third slower
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report
 
