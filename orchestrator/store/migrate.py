@@ -127,7 +127,9 @@ async def upgrade(database_url: str) -> Status:
         if database.file is not None:
             demand_writable_file(database.file)
             _refuse_others(await status(database))
-        return await database.write(_upgraded, again=False)
+        # The first connection to a new SQLite file makes it a WAL file, for which it waits for nobody:
+        # two programs that do so at once would refuse one of them, though each only has to look again.
+        return await database.write(_upgraded, again=database.file is not None)
     finally:
         await database.close()
 
