@@ -67,7 +67,7 @@ pictures: diagrams ## draw the pictures of those texts; needs node, and installs
 	diagrams/draw
 
 lock: $(READY) ## pin the dependencies anew, with hashes and no index
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra postgresql --group dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --extra postgresql --group dev pyproject.toml -o requirements.lock
 
 clean: ## remove what the targets above made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist build
