@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SUDO ?= $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help demo test coverage crash check lint types architecture generated fix diagrams pictures lock clean
+.PHONY: help demo test simulate coverage prove check lint types architecture generated fix diagrams pictures lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -26,15 +26,26 @@ DEMO_postgresql := $(BIN)/python -m tests.support.postgresql_demo
 demo: $(READY) ## run payments of every kind, kill the worker half-way, verify the trail; DATABASE=postgresql
 	$(or $(DEMO_$(DATABASE)),$(error DATABASE is sqlite or postgresql)) $(ARGS)
 
-test: $(READY) ## every test, on two processes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+test: $(READY) ## every test, on three processes: many tests wait for what others do
+	$(BIN)/python -m pytest -n 3 --dist loadscope $(ARGS)
+
+SEEDS ?= 500
+
+simulate: $(READY) ## the flow under seeded crashes, faults and jumps in virtual time; SEEDS=500 ARGS="--first 1"
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 coverage: $(READY) ## every test again, and which lines and branches they never reached; a third slower
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report
 
-crash: $(READY) ## kill, stop and replace worker processes, with the full numbers
-	ORCHESTRATOR_TEST_CRASH=full $(BIN)/python -m pytest -s tests/crash $(ARGS)
+PROVEN := $(CURDIR)/.pytest_cache/proven.jsonl
+
+prove: $(READY) ## kill, stop and replace workers and databases with the full numbers, simulate 20,000 seeds; writes docs/quality.md
+	mkdir -p $(dir $(PROVEN))
+	rm -f $(PROVEN)
+	ORCHESTRATOR_PROVE_RESULTS=$(PROVEN) ORCHESTRATOR_TEST_CRASH=full $(BIN)/python -m pytest -s tests/crash $(ARGS)
+	ORCHESTRATOR_PROVE_RESULTS=$(PROVEN) $(BIN)/python -m tests.simulation --seeds 20000 --processes 2
+	$(BIN)/python -m tests.support.quality $(PROVEN)
 
 test-pgbouncer: $(READY) ## the store's tests over psycopg through pgbouncer in transaction mode; installs it on Debian
 	@test -n "$$(PATH="$$PATH:/usr/sbin" command -v pgbouncer)" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --no-install-recommends pgbouncer; }

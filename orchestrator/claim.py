@@ -10,10 +10,10 @@ never taken for its successor. Next: `execute`.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from orchestrator.domain.entry import Context
-from orchestrator.domain.errors import ConfigurationError, Unavailable
+from orchestrator.domain.errors import ConfigurationError, DatabaseDamaged, Unavailable
 from orchestrator.domain.machine import VERSION
 from orchestrator.domain.payment import Payment
 from orchestrator.ports import Clock, Store
@@ -22,11 +22,13 @@ from orchestrator.telemetry import emit
 MACHINE_VERSIONS = (VERSION,)
 """The machine versions whose payments this software can drive."""
 
-DATABASE_TROUBLE = (Unavailable, ConfigurationError)
-"""Silence, and what only a person can mend (rights, a file turned read-only): in mid-course both are waited out."""
+DATABASE_TROUBLE = (Unavailable, ConfigurationError, DatabaseDamaged)
+"""Silence, and what only a person can mend (rights, a damaged file): in mid-course both are waited out."""
 
 SKEW_TOLD_S = 1.0
 """Seconds between our clock and the database's from which on the log says so."""
+CLOCK_EVERY_S = 60.0
+"""Between two comparisons of the clocks, unless the wall clock is seen to jump."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class Rhythm:
         life_s: Others may take the claims when the last beat is older.
         trust_s: The worker itself trusts its claims for so long after its last beat.
         poll_s: Between two looks for due payments; wake-ups only hint.
-        skew_s: A worker whose clock is further from the database's does not begin: it would
-            reap others too early, or never be reaped.
+        skew_s: A worker whose clock is further from the database's does nothing: it would reap
+            others too early, or never be reaped, and see deadlines that have not passed.
     """
 
     beat_s: float = 2.0
@@ -72,21 +74,46 @@ class Claims:
         self._origin = origin
         self._version = version
         self._beaten_at = float("-inf")
+        self._offset_s = 0.0
+        self._told = 0
+        self._compared_at = float("-inf")
+        self._wall_ahead_s = 0.0
+        """Wall clock less monotonic clock when the clocks were compared: it changes only when the wall clock jumps."""
         self.worker_id = ""
         self.others = 0
 
     @property
     def trusted(self) -> bool:
-        """Whether the claims are certainly still ours."""
-        return self._clock.monotonic() - self._beaten_at < self.rhythm.trust_s
+        """Whether the claims are certainly still ours, and our clock tells what is due."""
+        return self.clock_agrees and self._clock.monotonic() - self._beaten_at < self.rhythm.trust_s
+
+    @property
+    def clock_agrees(self) -> bool:
+        """Whether our clock agreed with the database's when last compared, and has not jumped since."""
+        return abs(self._offset_s) <= self.rhythm.skew_s and not self._jumped()
+
+    def _jumped(self) -> bool:
+        jump = self._ahead_s() - self._wall_ahead_s
+        return self._compared_at > float("-inf") and abs(jump) > SKEW_TOLD_S
+
+    def _ahead_s(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
 
     def holds(self, payment: Payment) -> bool:
         """Whether this payment is certainly still ours to act upon."""
         return self.trusted and payment.claimed_by == self.worker_id
 
     def context(self) -> Context:
-        """Give who decides here and now."""
-        return Context(self._clock.now(), self.worker_id, self._origin, version=self._version)
+        """Give who decides here and now: a step under way when the wall clock jumps must still tell the time."""
+        return Context(self._present(), self.worker_id, self._origin, version=self._version)
+
+    def _present(self) -> datetime:
+        """Give the wall clock's time, less what is known to be wrong with it."""
+        now = self._clock.now()
+        if self.clock_agrees:
+            return now
+        offset = self._offset_s if abs(self._offset_s) > self.rhythm.skew_s else 0.0
+        return now - timedelta(seconds=self._ahead_s() - self._wall_ahead_s + offset)
 
     async def begin(self) -> None:
         """
@@ -106,15 +133,56 @@ class Claims:
         emit("worker.started", worker_id=worker_id, version=self._version)
 
     async def _check_clock(self) -> None:
-        offset = await self._store.clock_offset(self._clock)
+        offset = await self._compare()
         where = "ahead of" if offset > 0 else "behind"
-        if abs(offset) > self.rhythm.skew_s:
+        if not self.clock_agrees:
             raise ConfigurationError(
                 "clock", f"this machine's is {abs(offset):.1f} s {where} the database's",
                 f"synchronize both with one time server (NTP) to within {self.rhythm.skew_s:g} s",
             )  # fmt: skip
-        if abs(offset) > SKEW_TOLD_S:
+        told, self._told = self._told, self._how_far(offset)
+        if self._told > told:
             emit("clock.skewed", offset_s=round(offset, 3))
+
+    async def watch_clock(self) -> bool:
+        """
+        Compare the clocks again, when a minute is over, ours has jumped, or they did not agree.
+
+        Returns:
+            Whether they agree. While they don't, the worker must do nothing that depends on time. A change
+            is logged once; that they agree no more is an entry `clock.skew` of the administrative chain.
+
+        Raises:
+            Unavailable: The database does not answer. What was known before holds.
+
+        Crash: the entry is there or not; the next worker compares for itself.
+        """
+        if self.clock_agrees and self._clock.monotonic() - self._compared_at < CLOCK_EVERY_S:
+            return True
+        jumped = self._jumped()
+        offset = await self._compare()
+        far = self._how_far(offset)
+        if jumped and far < 2:
+            # Both clocks went on together: by the new time our last beat is long ago, and we would be taken for gone.
+            await self.beat()
+        if far != self._told:
+            emit("clock.skewed", offset_s=round(offset, 3), worker_id=self.worker_id)
+            if far == 2:
+                details = {"offset_ms": round(offset * 1000)}
+                await self._store.note(
+                    "clock.skew", about=self._origin, context=self.context(), details=details, result="failure"
+                )
+            self._told = far
+        return far < 2
+
+    async def _compare(self) -> float:
+        self._offset_s = await self._store.clock_offset(self._clock)
+        self._wall_ahead_s, self._compared_at = self._ahead_s(), self._clock.monotonic()
+        return self._offset_s
+
+    def _how_far(self, offset: float) -> int:
+        """Give 0 for clocks that agree, 1 for those the log speaks of, 2 for those that refuse."""
+        return (abs(offset) > SKEW_TOLD_S) + (abs(offset) > self.rhythm.skew_s)
 
     async def beat(self) -> bool:
         """
@@ -124,11 +192,12 @@ class Claims:
             `False` when the worker was reaped meanwhile: every claim is lost.
         """
         beaten_at = self._clock.monotonic()
-        alive = await self._store.beat(self.worker_id, now=self._clock.now())
+        # Not by a wall clock that has just jumped: a beat in the future would keep the claims from ever lapsing.
+        alive = await self._store.beat(self.worker_id, now=self._present())
         if alive:
             # Counted from before the call: a slow commit must not lengthen the trust.
             self._beaten_at = beaten_at
-            since = self._clock.now() - timedelta(seconds=self.rhythm.life_s)
+            since = self._present() - timedelta(seconds=self.rhythm.life_s)
             self.others = max(0, await self._store.living(since=since) - 1)
         return alive
 

@@ -5,30 +5,43 @@ Here, and in `orchestrator.py`, the flow's Protocols meet the adapters that
 answer them; no other module sees both. Next: `orchestrator.orchestrator`.
 """
 
+import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
 
+from orchestrator.claim import Claims, Rhythm
 from orchestrator.domain.account import Account, ChannelTerms
-from orchestrator.domain.errors import ConfigurationError
-from orchestrator.domain.payment import Channel
+from orchestrator.domain.errors import ConfigurationError, InvalidInput
+from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.payment import Channel, Payment
 from orchestrator.domain.policy import DIGITAL, PHONE, Backoff, Policy
+from orchestrator.domain.settling import OUTCOMES, Resolution, checked_session
+from orchestrator.execute import Bench
+from orchestrator.handlers import Handlers
 from orchestrator.interactions import Definition, bundled, parse
+from orchestrator.mark import MarkFile
 from orchestrator.ports import Clock
 from orchestrator.privacy import FieldVault, checked_text, load_or_create_key_file, redact_card_data
 from orchestrator.privacy.phone import checked_phone_number
 from orchestrator.privacy.sealed import Sealer
+from orchestrator.provider.backoff import backoff
 from orchestrator.provider.client import ProviderPool
 from orchestrator.provider.config import AUTHORIZE, ROLE_FIELDS, SESSION_STATUS, START, AccountConfig, RoleNames
 from orchestrator.provider.gateway import GatewayProfile
+from orchestrator.rounds import Limits
 from orchestrator.settings import AccountSettings, Settings
+from orchestrator.store import migrate
+from orchestrator.store.incarnation import Witness
 from orchestrator.store.store import SqlStore
 from orchestrator.telemetry import emit
+from orchestrator.worker import Worker
 
 _DEFAULTS = {Channel.PHONE: PHONE, Channel.DIGITAL: DIGITAL}
 _NAMES = (AUTHORIZE, *START.values(), SESSION_STATUS)
@@ -44,6 +57,34 @@ class DoorIntake:
     def phone_number(self, field: str, value: str) -> str:
         """Give the number in E.164."""
         return checked_phone_number(field, value)
+
+
+MAX_PERSON, MAX_REASON = 100, 500
+
+
+def resolution(
+    *, person: str, reason: str, outcome: str | None = None, retry: bool = False, session: str | None = None
+) -> Resolution:
+    """
+    Check a person's word as everything from outside is checked.
+
+    Raises:
+        InvalidInput: Person or reason is empty, too long or holds what must not be written
+            down; no such outcome; no id of a session can look like this.
+    """
+    intake, checked = DoorIntake(), {}
+    for name, value, most in (("person", person, MAX_PERSON), ("reason", reason, MAX_REASON)):
+        checked[name] = intake.text(name, value).strip()
+        if not 1 <= len(checked[name]) <= most:
+            raise InvalidInput(name, "is empty or too long", f"give 1 to {most} characters")
+    if outcome is not None and outcome not in list(Outcome):
+        raise InvalidInput("outcome", "is unknown", f"one of {', '.join(OUTCOMES)}")
+    named = None if session is None else checked_session(intake.text("session", session))
+    return Resolution(**checked, outcome=None if outcome is None else Outcome(outcome), retry=retry, session=named)
+
+
+REQUEST_DIGESTS = b"the key of request digests"
+"""Its keyed digest keys the digests of requests in the trail: a plain one of a name and a number could be guessed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +184,7 @@ def account_config(
         call_deadline_s=settings.call_deadline_s,
         start_deadline_s=settings.start_deadline_s,
         body_limit_bytes=settings.body_limit_bytes,
+        requests_per_second=settings.requests_per_second or None,
         amount_unit=settings.amount_unit,
         optional_fields=frozenset(settings.optional_fields),
         digest_key=digest_key,
@@ -198,9 +240,96 @@ def build_vault(settings: Settings, *, may_create: bool) -> FieldVault:
     return FieldVault(loaded.sealer)
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The adapters of one orchestrator, opened."""
+
+    store: SqlStore
+    providers: ProviderPool
+    vault: FieldVault
+    accounts: Mapping[str, Account]
+
+    async def acquaint(self, payment: Payment) -> None:
+        """Take up the definitions of a payment that were published since this process began; see `ProviderPool`."""
+        await self.providers.acquaint(payment, self.store.definition)
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    settings: Settings, store: SqlStore, definitions: Definitions, *, clock: Clock, random: Random
+) -> AsyncIterator[Parts]:
+    """
+    Open the database, a new SQLite file included, and everything that needs it.
+
+    Raises:
+        ConfigurationError: Settings, definitions, keys or database don't fit.
+        Unavailable: The database does not answer.
+
+    Crash:
+        A new file is at a whole revision or is brought there at the next start.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        path = sqlite_path(settings.database_url)
+        if path is not None and (not path.exists() or path.stat().st_size == 0):
+            await migrate.upgrade(settings.database_url)
+        await store.open()
+        stack.push_async_callback(store.close)
+        vault = build_vault(settings, may_create=not await store.holds_payer_data())
+        present, stored = definitions.all(), await store.definitions()
+        for digest, definition in present.items():
+            await store.publish_definition(digest, definition.name, definition.text, now=clock.now())
+        # What payments were begun under and the settings no longer hold.
+        older = {digest: parse(text, name=name) for digest, (name, text) in stored.items() if digest not in present}
+        providers = build_providers(
+            settings, definitions, older,
+            clock=clock, random=random, digest_key=vault.digest(REQUEST_DIGESTS).encode(),
+        )  # fmt: skip
+        stack.push_async_callback(providers.close)
+        yield Parts(store, providers, vault, build_accounts(settings, providers, backoff(random)))
+
+
+def build_worker(
+    settings: Settings, parts: Parts, handlers: Handlers, clock: Clock, *, origin: str, version: str
+) -> Worker:
+    """Give a worker over the opened parts."""
+    told, store, providers = settings.worker, parts.store, parts.providers
+    rhythm = Rhythm(told.heartbeat_s, told.claim_life_s, told.claim_trust_s, told.poll_interval_s)
+    claims = Claims(
+        store, clock, rhythm,
+        accounts=tuple(parts.accounts), new_id=new_worker_id, origin=origin, version=version,
+    )  # fmt: skip
+    bench = Bench(
+        store, providers, parts.vault, parts.accounts, clock, claims,
+        traffic=providers, acquaint=parts.acquaint,
+    )  # fmt: skip
+    return Worker(bench, handlers, Limits(told.concurrency, told.claim_batch, told.drain_s))
+
+
 def build_store(settings: Settings) -> SqlStore:
-    """Give the store, not opened yet."""
-    return SqlStore(settings.database_url)
+    """Give the store, not opened yet; it notices a database that went back in time."""
+    return SqlStore(settings.database_url, witness=partial(Witness, mark_file(settings), told=_tell))
+
+
+def mark_file(settings: Settings) -> MarkFile | None:
+    """Give where this host keeps its mark: as set, else beside a SQLite file, else nowhere."""
+    path = settings.mark_file
+    if path is None:
+        file = sqlite_path(settings.database_url)
+        path = file.with_name(f"{file.name}.mark") if file is not None else None
+    return MarkFile(path) if path is not None else None
+
+
+def _tell(event: str, reason: str) -> None:
+    """Log what the witness tells; each name stands here in full, for the table of events."""
+    match event:
+        case "database.rewound":
+            emit("database.rewound", reason=reason, fix="orchestrator db restored --as PERSON --reason TEXT")
+        case "database.recovered":
+            emit("database.recovered", reason=reason)
+        case "mark.missing":
+            emit("mark.missing", reason=reason)
+        case _:
+            emit("mark.failed", reason=reason)
 
 
 def sqlite_path(url: str) -> Path | None:

@@ -7,9 +7,10 @@ handed in as knowledge. Next: `rescue`.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from orchestrator.claim import DATABASE_TROUBLE, Claims
@@ -22,13 +23,16 @@ from orchestrator.domain.machine import Operation
 from orchestrator.domain.operation import Next, Plan, plan
 from orchestrator.domain.payment import Payment, State
 from orchestrator.domain.policy import Policy
-from orchestrator.domain.starting import intend, refuse_request, wait_for_account
-from orchestrator.domain.verdict import Verdict, VerdictKind
-from orchestrator.ports import Clock, Prepared, Providers, Store, Vault
+from orchestrator.domain.starting import PAUSED, intend, refuse_request, wait_for_account
+from orchestrator.domain.verdict import Cause, Verdict, VerdictKind
+from orchestrator.look import fields_of, nothing_new, prepared_look
+from orchestrator.ports import Clock, Prepared, Providers, Store, Traffic, Vault
 from orchestrator.records import Record
 from orchestrator.rescue import settle_open_attempt
 from orchestrator.resolve import hand_in
 from orchestrator.telemetry import emit
+from orchestrator.traffic import Free
+from orchestrator.waiting import evidence_until
 
 
 class ClaimLostError(Exception):
@@ -76,13 +80,15 @@ class Held:
         payment: As recorded last, or as a quiet decision left it.
         looks: The polls since its newest entry.
         inbox: What was learnt about it elsewhere in this process, to be decided here.
-        ticket: Its newest entry in the worker's timer.
+        answered_at: The last look that was answered, in this worker's memory.
+        absent: Whether the provider did not know the session since then.
     """
 
     payment: Payment
     looks: Looks = field(default=Looks())
     inbox: list[Learnt] = field(default_factory=list)
-    ticket: int = 0
+    answered_at: datetime | None = None
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,10 @@ class Bench:
     """Called when the host has something to be told."""
     paused: Callable[[], Collection[str]] = frozenset
     """The accounts whose effects wait, as this worker knows them."""
+    traffic: Traffic = field(default=Free())
+    """What the provider may be sent."""
+    acquaint: Callable[[Payment], Awaitable[None]] = nothing_new
+    """Awaited before a step: takes up definitions that were published since this process began."""
 
     def policy(self, payment: Payment) -> Policy:
         """Give the policy of the payment's account and channel."""
@@ -129,6 +139,7 @@ async def execute_step(bench: Bench, held: Held) -> Plan:
         verdict's commit the attempt is open, and whoever claims the payment next
         decides it as `unknown`. After that there is nothing to repair.
     """
+    await bench.acquaint(held.payment)
     await _take_inbox(bench, held)
     policy = bench.policy(held.payment)
     planned = plan(held.payment, bench.clock.now(), policy)
@@ -144,8 +155,10 @@ async def execute_step(bench: Bench, held: Held) -> Plan:
 
 async def _send(bench: Bench, held: Held, operation: Operation) -> None:
     begins = operation in (Operation.AUTHORIZE, Operation.START_SESSION)
-    if begins and held.payment.account in bench.paused():
-        await _wait_for_account(bench, held)
+    account = held.payment.account
+    kept_back = (PAUSED if account in bench.paused() else bench.traffic.barred(account)) if begins else None
+    if kept_back is not None:
+        await _wait_for_account(bench, held, kept_back)
         return
     match operation:
         case Operation.AUTHORIZE:
@@ -155,15 +168,15 @@ async def _send(bench: Bench, held: Held, operation: Operation) -> None:
         case Operation.HAND_OVER:
             await _settle(bench, held, operation, None, Verdict(VerdictKind.ANSWERED, reason="published"))
         case Operation.QUERY_STATUS:
-            verdict = await _look(bench, held.payment)
+            verdict = await _look(bench, held)
             # What came meanwhile was earlier: the trail tells it first.
             await _take_inbox(bench, held)
             await _settle(bench, held, operation, None, verdict)
 
 
-async def _wait_for_account(bench: Bench, held: Held) -> None:
-    """Begin nothing while the account is paused; only the first time is written down."""
-    decision = wait_for_account(held.payment, bench.context(held)(), bench.policy(held.payment))
+async def _wait_for_account(bench: Bench, held: Held, verdict: Verdict) -> None:
+    """Begin nothing while the account is paused or kept back; only the first time is written down."""
+    decision = wait_for_account(held.payment, bench.context(held)(), bench.policy(held.payment), verdict)
     if decision.quiet:
         held.payment = decision.payment
         return
@@ -188,17 +201,24 @@ async def _authorize(bench: Bench, held: Held) -> None:
         await _settle(bench, held, Operation.AUTHORIZE, None, verdict)
 
 
-async def _look(bench: Bench, payment: Payment) -> Verdict:
+async def _look(bench: Bench, held: Held) -> Verdict:
+    payment = held.payment
     provider = bench.providers.of(payment)
     try:
-        prepared = provider.prepare(Operation.QUERY_STATUS, payment, {})
-    except InvalidInput:
-        # Few status definitions use a payer's field; only for them is the seal opened at every look.
-        try:
-            prepared = provider.prepare(Operation.QUERY_STATUS, payment, await _fields(bench, payment))
-        except InvalidInput as error:
-            return Verdict(VerdictKind.NOT_SENT, reason=f"unusable_field:{error.field}")
-    return await provider.send(prepared)
+        prepared = await prepared_look(provider, bench.store, bench.vault, payment)
+    except InvalidInput as error:
+        return Verdict(VerdictKind.NOT_SENT, reason=f"unusable_field:{error.field}")
+    by = evidence_until(payment, held.answered_at, bench.policy(payment))
+    verdict = await provider.send(prepared, by=by)
+    now = bench.clock.now()
+    if verdict.kind is VerdictKind.ANSWERED:
+        held.answered_at, held.absent = now, False
+    elif verdict.kind is VerdictKind.REJECTED and verdict.cause is Cause.ABSENT and not held.absent:
+        held.absent = True
+        if now > by:  # within the window the provider had it and lost it; beyond it, we came too late
+            late_s = round((now - by).total_seconds())
+            emit("evidence.lost", payment_id=payment.id, account=payment.account, since_s=late_s)
+    return verdict
 
 
 async def _start(bench: Bench, held: Held, authorized: Decision | None = None) -> None:
@@ -207,7 +227,7 @@ async def _start(bench: Bench, held: Held, authorized: Decision | None = None) -
     context = bench.context(held)()
     prepared: Prepared | None = None
     try:
-        fields = await _fields(bench, payment)
+        fields = await fields_of(bench.store, bench.vault, payment)
         prepared = bench.providers.of(payment).prepare(Operation.START_SESSION, payment, fields)
         decision = intend(payment, context, request_digest=prepared.digest)
     except InvalidInput as error:
@@ -227,11 +247,6 @@ async def _start(bench: Bench, held: Held, authorized: Decision | None = None) -
         reason=verdict.reason, status=verdict.exchange.status, duration_s=verdict.exchange.duration_ms / 1000,
     )  # fmt: skip
     await _settle(bench, held, Operation.START_SESSION, attempt, verdict)
-
-
-async def _fields(bench: Bench, payment: Payment) -> dict[str, str]:
-    sealed = await bench.store.sealed(payment.id)
-    return bench.vault.unseal(sealed, payment_id=payment.id) if sealed else {}
 
 
 async def _settle(

@@ -7,7 +7,7 @@ get it. Pure; must not know the database or the screen. Next: `cli.queries`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from orchestrator.domain.machine import Operation
 from orchestrator.domain.operation import Next, Plan, plan
 from orchestrator.domain.payment import Channel, HoldReason, Payment, State
 from orchestrator.domain.policy import OnUnknownStart, Policy
+from orchestrator.domain.settling import fitting
 
 
 class Advice(NamedTuple):
@@ -41,6 +42,7 @@ class Explanation:
         if_nothing_happens: What becomes of the payment without any word from anybody, as a sentence.
         waits_for_account: Whether the step waits until the account is resumed.
         advice: For a held payment, why and what to do.
+        fits: For a held payment, which kinds of word resolve it, and what each says.
     """
 
     next: Next
@@ -53,6 +55,7 @@ class Explanation:
     if_nothing_happens: str
     waits_for_account: bool = False
     advice: Advice | None = None
+    fits: Mapping[str, str] = field(default_factory=dict)
 
 
 HOLDS: Mapping[HoldReason, Advice] = MappingProxyType({
@@ -66,7 +69,7 @@ HOLDS: Mapping[HoldReason, Advice] = MappingProxyType({
     ),
     HoldReason.NUMBER_NOT_ALLOWED: Advice(
         "The number to dial is outside `dial_prefixes`.",
-        "Suspect fraud first. If the number is right, add its prefix: later payments then pass.",
+        "Suspect fraud first. If the number is right, add its prefix, then resolve with `--retry`.",
     ),
     HoldReason.ANSWER_MISMATCH: Advice(
         "The answer speaks of another session, amount, currency or reference.",
@@ -138,10 +141,11 @@ def explain(payment: Payment, now: datetime, policy: Policy, *, paused: bool = F
     due_at, step = _step(payment, now, policy)
     blocked = paused and step.operation in (Operation.AUTHORIZE, Operation.START_SESSION)
     deadline_at, otherwise = _otherwise(payment, now, policy)
+    fits = {kind.value: meaning for kind, meaning in fitting(payment).items()}
     return Explanation(
         step.next, step.operation, step.why, BECAUSE[step.why], due_at,
         _WHILE_PAUSED if blocked else _effects(payment, step),
-        deadline_at, otherwise, blocked, None if payment.hold is None else HOLDS[payment.hold],
+        deadline_at, otherwise, blocked, None if payment.hold is None else HOLDS[payment.hold], fits,
     )  # fmt: skip
 
 

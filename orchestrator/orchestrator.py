@@ -8,37 +8,33 @@ Everything it does is done by the flow's modules; here they get their adapters.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from random import Random
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from orchestrator import composition, resolve
-from orchestrator.claim import Claims, Rhythm
 from orchestrator.clock import SystemClock
 from orchestrator.domain.account import Account
 from orchestrator.domain.entry import Context, Entry
 from orchestrator.domain.errors import ConfigurationError, NotFound
 from orchestrator.domain.money import Money
 from orchestrator.domain.payment import Payment, State
-from orchestrator.execute import Bench
+from orchestrator.domain.policy import Policy
 from orchestrator.handlers import Event, Handler, Handlers
-from orchestrator.interactions import Definition, parse
+from orchestrator.health import Health, Terms, examine
 from orchestrator.ports import Clock
-from orchestrator.provider.backoff import backoff
 from orchestrator.records import Query
 from orchestrator.settings import Settings, load_settings
-from orchestrator.store import migrate
 from orchestrator.store.store import SqlStore
 from orchestrator.submit import Door, Submission, collect, submit
-from orchestrator.worker import Limits, Worker
+from orchestrator.webhook import Ear, Heard, hear
+from orchestrator.worker import Worker
 
 Until = Literal["handed_over", "ended", "settled"]
 
 WAIT_POLL_S = 0.05
-
-REQUEST_DIGESTS = b"the key of request digests"
-"""Its keyed digest keys the digests of requests in the trail: a plain one of a name and a number could be guessed."""
 
 try:
     VERSION = metadata.version("payment-orchestrator")
@@ -74,27 +70,19 @@ class Orchestrator:
         self._stack = contextlib.AsyncExitStack()
         self._random = Random(composition.new_worker_id())  # noqa: S311 - jitter, not a secret
         self._definitions = composition.load_definitions(self.settings)
-        self._accounts: dict[str, Account] = {}
+        self._accounts: Mapping[str, Account] = {}
         self.store: SqlStore = composition.build_store(self.settings)
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            path = composition.sqlite_path(self.settings.database_url)
-            if path is not None and (not path.exists() or path.stat().st_size == 0):
-                await migrate.upgrade(self.settings.database_url)
-            await self.store.open()
-            stack.push_async_callback(self.store.close)
-            vault = composition.build_vault(self.settings, may_create=not await self.store.holds_payer_data())
-            for digest, definition in self._definitions.all().items():
-                await self.store.publish_definition(digest, definition.name, definition.text, now=self._clock.now())
-            self._providers = composition.build_providers(
-                self.settings, self._definitions, await self._older_definitions(),
-                clock=self._clock, random=self._random, digest_key=vault.digest(REQUEST_DIGESTS).encode(),
+            parts = await stack.enter_async_context(
+                composition.opened(self.settings, self.store, self._definitions, clock=self._clock, random=self._random)
+            )
+            self._providers, self._vault, self._accounts = parts.providers, parts.vault, parts.accounts
+            self._door = Door(self.store, self._vault, composition.DoorIntake(), self._accounts, self._context)
+            self._ear = Ear(
+                self.store, self._providers, self._vault, self._accounts, self._context, parts.acquaint
             )  # fmt: skip
-            stack.push_async_callback(self._providers.close)
-            self._accounts = composition.build_accounts(self.settings, self._providers, backoff(self._random))
-            self._vault = vault
-            self._door = Door(self.store, vault, composition.DoorIntake(), self._accounts, self._context)
             self._stack = stack.pop_all()
         return self
 
@@ -161,17 +149,51 @@ class Orchestrator:
         self._stir()
         return payment
 
-    async def cancel(self, payment_id: str, *, reason: str = "") -> Payment:
+    async def cancel(self, payment_id: str, *, reason: str = "", hung_up: bool = False) -> Payment:
         """
         Ask to end a payment. A session that may still be paid gets a last look first, and stays watched.
 
+        Args:
+            payment_id: The payment.
+            reason: Why, for the trail.
+            hung_up: Phone only: the caller is gone; it ends as `hung_up` instead of `cancelled_by_host`.
+
         Raises:
             NotFound: No such payment.
-            InvalidInput: The reason holds what must not be written down.
+            InvalidInput: The reason holds what must not be written down, or a digital payment hung up.
         """
         if reason:
             reason = composition.DoorIntake().text("reason", reason)
-        payment = await resolve.cancel(self.store, payment_id, self._context, reason=reason)
+        payment = await resolve.cancel(self.store, payment_id, self._context, reason=reason, hung_up=hung_up)
+        self._stir()
+        return payment
+
+    async def resolve(
+        self, payment_id: str, *, person: str, reason: str,
+        outcome: str | None = None, retry: bool = False, session: str | None = None,
+    ) -> Payment:  # fmt: skip
+        """
+        Take a person's word on a held payment: `outcome`, `retry` or `session` (with an outcome, or alone).
+
+        What each says to which hold is `domain.settling.FITS`. Where the policy's `resolve_persons`
+        is 2, the first word is a proposal that a second person's equal word carries out.
+
+        Args:
+            payment_id: The payment.
+            person: Who says it.
+            reason: Why.
+            outcome: How it ended.
+            retry: Go on: what stood in the way does so no more.
+            session: The provider's id of its session.
+
+        Raises:
+            NotFound: No such payment.
+            InvalidInput: A text is refused, or the word does not fit the hold; nothing was changed.
+            Conflict: It is not held, has ended, or the same person speaks a second time.
+        """
+        word = composition.resolution(person=person, reason=reason, outcome=outcome, retry=retry, session=session)
+        spoken = partial(self._context, word.person)
+        payment = await resolve.resolve(self.store, payment_id, word, spoken, self._policy)
         self._stir()
         return payment
 
@@ -184,6 +206,32 @@ class Orchestrator:
             InvalidInput: Nothing was handed over.
         """
         return await resolve.acknowledge(self.store, payment_id, self._context)
+
+    async def webhook(self, account: str, body: bytes) -> Heard:
+        """
+        Take an inbound webhook, for hosts with a web framework of their own; `orchestrator serve` is the other way.
+
+        Args:
+            account: The account that its address stands for.
+            body: As it came. Make sure first who sent it: a bearer token, over TLS.
+
+        Raises:
+            ConfigurationError: No such account. Answer 404.
+            InvalidInput: The body is not one. Answer 400; nothing was written but, for card data, a note.
+            Unavailable: Not now. Answer 503, and the provider sends it again.
+        """
+        heard = await hear(self._ear, account, body)
+        self._stir()
+        return heard
+
+    async def refuse_webhook(self, account: str, why: str, sender: str = "") -> None:
+        """Write down that a webhook was refused at the door, and whose it was; raises as `webhook` does."""
+        await self._ear.refuse(account, why, sender)
+
+    async def health(self) -> Health:
+        """Sum up what a person should know or do; a database that does not answer is a finding, no error."""
+        terms = Terms(self.settings.hold_age_s, self.settings.worker.claim_life_s)
+        return await examine(self.store, self._providers, self._accounts, self._clock, terms)
 
     async def get(self, payment_id: str) -> Payment:
         """
@@ -261,14 +309,10 @@ class Orchestrator:
         """Give a worker of this orchestrator, to be `run` once."""
         if not self._accounts:
             raise ConfigurationError("accounts", "is empty", "configure at least one account for a worker")
-        told = self.settings.worker
-        rhythm = Rhythm(told.heartbeat_s, told.claim_life_s, told.claim_trust_s, told.poll_interval_s)
-        claims = Claims(
-            self.store, self._clock, rhythm,
-            accounts=tuple(self._accounts), new_id=composition.new_worker_id, origin=self._origin, version=VERSION,
-        )  # fmt: skip
-        bench = Bench(self.store, self._providers, self._vault, self._accounts, self._clock, claims)
-        return Worker(bench, self._handlers, Limits(told.concurrency, told.claim_batch, told.drain_s))
+        parts = composition.Parts(self.store, self._providers, self._vault, self._accounts)
+        return composition.build_worker(
+            self.settings, parts, self._handlers, self._clock, origin=self._origin, version=VERSION
+        )
 
     @contextlib.asynccontextmanager
     async def worker(self) -> AsyncIterator[Worker]:
@@ -290,14 +334,14 @@ class Orchestrator:
         finally:
             self._workers.discard(worker)
 
-    async def _older_definitions(self) -> dict[str, Definition]:
-        """Compile what payments were begun under and the settings no longer hold."""
-        present = self._definitions.all()
-        stored = await self.store.definitions()
-        return {digest: parse(text, name=name) for digest, (name, text) in stored.items() if digest not in present}
+    def _policy(self, payment: Payment) -> Policy:
+        account = self._accounts.get(payment.account)
+        if account is None:
+            raise ConfigurationError(f"accounts.{payment.account}", "is not configured", "configure it again")
+        return account.terms[payment.channel].policy
 
-    def _context(self) -> Context:
-        return Context(self._clock.now(), self._actor, self._origin, version=VERSION)
+    def _context(self, actor: str | None = None) -> Context:
+        return Context(self._clock.now(), actor or self._actor, self._origin, version=VERSION)
 
     def _stir(self) -> None:
         for worker in self._workers:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from orchestrator.domain.condition import Condition
 from orchestrator.domain.entry import Context, Entry
 from orchestrator.domain.machine import Operation
+from orchestrator.domain.outcome import Observation
 from orchestrator.domain.payment import Payment
 from orchestrator.domain.verdict import Verdict
-from orchestrator.records import Birth, Notification, Pause, Query, Record
+from orchestrator.records import Birth, Holds, Notification, Pause, Query, Record
 
 
 class Clock(Protocol):
@@ -96,6 +98,14 @@ class Store(Births, Protocol):
         """Give a page of payments in the order (created_at, id)."""
         ...
 
+    async def of_session(self, account: str, session_id: str) -> Sequence[Payment]:
+        """Give the account's payments that look at this session, whatever the case of its letters; newest first."""
+        ...
+
+    async def held_before(self, at: datetime) -> Holds:
+        """Tell of the payments that have been held since before `at`."""
+        ...
+
     async def entries(self, chain_id: str) -> Sequence[Entry]:
         """Give one chain in order."""
         ...
@@ -168,7 +178,11 @@ class Store(Births, Protocol):
         ...
 
     async def postpone(self, payment: Payment, due_at: datetime | None, *, keep_claim: bool) -> bool:
-        """Move only the due time, under the claim in `payment`, without an entry; `False` if fenced."""
+        """
+        Move only the due time, under the claim in `payment`, without an entry; `False` if fenced.
+
+        Its claims so far count no longer as fruitless.
+        """
         ...
 
     async def take_notifications(
@@ -215,6 +229,10 @@ class Store(Births, Protocol):
         """Write the next entry of the day's administrative chain (`admin-<day>`, trigger `note`)."""
         ...
 
+    async def noted(self, kinds: Collection[str], *, since: datetime) -> Sequence[Entry]:
+        """Give the administrative entries of these kinds since then, in order."""
+        ...
+
     async def listen(self, stir: Callable[[], None]) -> None:
         """
         Call `stir` whenever another process may have made something due; until cancelled.
@@ -255,8 +273,12 @@ class Provider(Protocol):
         """
         ...
 
-    async def send(self, prepared: Prepared) -> Verdict:
-        """Send, with bursts of retries only where nothing can have had an effect, under one total deadline."""
+    async def send(self, prepared: Prepared, *, by: datetime | None = None) -> Verdict:
+        """
+        Send, with bursts of retries only where nothing can have had an effect, under one total deadline.
+
+        A look that loses its evidence sooner (`by`) is sent sooner.
+        """
         ...
 
     async def authorize(self) -> Verdict:
@@ -269,6 +291,35 @@ class Providers(Protocol):
 
     def of(self, payment: Payment) -> Provider:
         """Give the provider with the definitions that the payment is pinned to."""
+        ...
+
+    def notice(self, account: str, body: bytes, currency: str) -> Observation:
+        """
+        Read a webhook's body by the account's gateway profile; the currency gives its amount's decimals.
+
+        Raises:
+            InvalidInput: The body is not one, or holds card data.
+        """
+        ...
+
+    def condition(self, account: str) -> Condition:
+        """Say how the account fares with its provider, as this process sees it."""
+        ...
+
+
+class Traffic(Protocol):
+    """What this process may send to the provider, account by account."""
+
+    def barred(self, account: str) -> Verdict | None:
+        """Give the verdict on a start that would be kept back, so that no intent is written for it."""
+        ...
+
+    def condition(self, account: str) -> Condition:
+        """Say how the account fares with its provider, as this process sees it."""
+        ...
+
+    def shared_by(self, workers: int) -> None:
+        """Divide every account's budget among so many live workers."""
         ...
 
 

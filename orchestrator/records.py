@@ -34,7 +34,8 @@ class Record:
     Attributes:
         decision: What is to be written; `decision.before` is the fence.
         held_claim: `True`: written only under the claim in `decision.before`. `False`:
-            from outside; the version alone decides, and the claim is cleared.
+            from outside; the version alone decides, and the claim is cleared, unless a start
+            is in flight: nobody else may take that for a crash while its worker lives.
         keep_claim: Whether the claim stays with its worker afterwards.
         sealed: The payer's fields anew, if they changed.
     """
@@ -43,6 +44,11 @@ class Record:
     held_claim: bool
     keep_claim: bool = True
     sealed: bytes | None = None
+
+    @property
+    def keeps_claim(self) -> bool:
+        """Whether the row's claim, if it has one, stays as it is."""
+        return self.keep_claim if self.held_claim else self.decision.payment.open_attempt is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,20 @@ class Pause:
     person: str
     reason: str
     paused_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """
+    Payments that wait for a person.
+
+    Attributes:
+        count: How many.
+        oldest: Since when the first of them has been held; `None` without any.
+    """
+
+    count: int
+    oldest: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable
 from orchestrator.domain import asking
 from orchestrator.domain.decide import decide
 from orchestrator.domain.entry import Context
-from orchestrator.domain.errors import Fenced, NotFound
+from orchestrator.domain.errors import Conflict, Fenced, NotFound
 from orchestrator.domain.machine import Operation
 from orchestrator.domain.payment import Payment
 from orchestrator.domain.policy import Policy
+from orchestrator.domain.settling import Resolution, repeats, settle, standing_proposal
 from orchestrator.domain.verdict import Verdict
 from orchestrator.ports import Store
 from orchestrator.records import Record
@@ -53,16 +54,20 @@ async def outside(store: Store, payment_id: str, wish: Callable[[Payment], Await
     raise Fenced(f"payment {payment_id} changed {MAX_RACES} times meanwhile; try again")
 
 
-async def cancel(store: Store, payment_id: str, context: Callable[[], Context], *, reason: str) -> Payment:
+async def cancel(
+    store: Store, payment_id: str, context: Callable[[], Context], *, reason: str, hung_up: bool = False
+) -> Payment:
     """
     Ask to end a payment: at once without a session, after one last look with one.
 
     Raises:
         NotFound: No such payment.
+        InvalidInput: A hang-up of a digital payment.
     """
 
     async def wish(payment: Payment) -> Record:
-        return Record(asking.cancel(payment, context(), reason=reason), held_claim=False)
+        decision = asking.cancel(payment, context(), reason=reason, hung_up=hung_up)
+        return Record(decision, held_claim=False)
 
     return await outside(store, payment_id, wish)
 
@@ -80,6 +85,59 @@ async def acknowledge(store: Store, payment_id: str, context: Callable[[], Conte
         return Record(asking.acknowledge(payment, context()), held_claim=False)
 
     return await outside(store, payment_id, wish)
+
+
+async def resolve(
+    store: Store,
+    payment_id: str,
+    resolution: Resolution,
+    context: Callable[[], Context],
+    policy: Callable[[Payment], Policy],
+) -> Payment:
+    """
+    Take a person's word on a held payment; with two persons, the first word is a proposal.
+
+    Args:
+        store: The database.
+        payment_id: The payment.
+        resolution: The word, its texts checked.
+        context: When and from where; its actor is the person.
+        policy: Of the payment's account and channel.
+
+    Raises:
+        NotFound: No such payment.
+        InvalidInput: The word does not fit the hold. Nothing was changed.
+        Conflict: Not held, ended, or the session is another payment's; or the same person
+            a second time, which leaves a note in the administrative chain.
+
+    Crash:
+        One commit: the word is recorded or it is not; the same call again is safe. A
+        note on a refusal is a commit of its own.
+    """
+
+    async def wish(payment: Payment) -> Record:
+        terms = policy(payment)
+        entries = await store.entries(payment.id) if terms.resolve_persons > 1 and payment.hold is not None else ()
+        proposal = standing_proposal(entries)
+        try:
+            decision = settle(payment, resolution, context(), terms, proposal)
+        except Conflict:
+            if repeats(payment, resolution, terms, proposal):
+                await _note_refusal(store, payment, resolution, context())
+            raise
+        if resolution.session is not None and not payment.ended:
+            others = await store.of_session(payment.account, resolution.session)
+            if any(other.id != payment.id for other in others):
+                raise Conflict("session", "is another payment's", "look it up again at the provider")
+        return Record(decision, held_claim=False)
+
+    return await outside(store, payment_id, wish)
+
+
+async def _note_refusal(store: Store, payment: Payment, resolution: Resolution, context: Context) -> None:
+    """Write down that one person tried to be two."""
+    details = {"resolution": resolution.choice, "why": resolution.reason, "refused": "same_person_twice"}
+    await store.note("resolution.refused", about=payment.id, context=context, details=details, result="failure")
 
 
 async def hand_in(

@@ -18,7 +18,7 @@ import logging
 import math
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date
 from decimal import Decimal
@@ -36,7 +36,7 @@ from orchestrator.events import CONTEXT, EVENTS, LEVELS
 from orchestrator.privacy.guard import redact_card_data
 from orchestrator.privacy.secret import Secret
 
-__all__ = ["EVENTS", "LEVELS", "configure", "correlated", "emit", "log"]
+__all__ = ["EVENTS", "LEVELS", "configure", "correlated", "emit", "listened", "log"]
 
 NAME = "orchestrator"
 LONGEST_TEXT = 1000
@@ -54,6 +54,7 @@ _LIBRARIES = (
     "aiosqlite",
     "asyncpg",
     "psycopg",
+    "uvicorn",
 )
 """Their arguments are URLs, rows and exceptions: of their lines only the fixed part is written, from warnings on."""
 
@@ -134,7 +135,22 @@ def emit(event: str, /, *, error: BaseException | None = None, **fields: Any) ->
         A line is written at once or lost; nothing depends on it.
     """
     with contextlib.suppress(Exception):  # a full disk, a closed stream: there is nowhere left to say so
+        for listener in _LISTENERS:
+            listener(event, fields)
         _emit(event, error, fields)
+
+
+_LISTENERS: list[Callable[[str, Mapping[str, Any]], None]] = []
+
+
+@contextlib.contextmanager
+def listened(listener: Callable[[str, Mapping[str, Any]], None]) -> Iterator[None]:
+    """Tell `listener` every event and its fields, written or not, until the block ends: metrics count so."""
+    _LISTENERS.append(listener)
+    try:
+        yield
+    finally:
+        _LISTENERS.remove(listener)
 
 
 @contextlib.contextmanager

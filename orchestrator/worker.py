@@ -1,23 +1,22 @@
 """
 The worker: claims due payments, drives each, times the waiting ones in memory.
 
-A waiting payment costs a heap entry, not a task and not a write. On a stop it
-drains: no new claims, the steps in flight end, the heart beats until the last
-of them has, then the claims go back. Next: `notify`.
+A waiting payment costs a heap entry, not a task and not a write; `waiting` says
+whose turn it is. On a stop it drains: no new claims, the steps in flight end, the
+heart beats until the last of them has, then the claims go back. It does the same
+while its clock does not agree with the database's. Next: `notify`.
 """
 
 import asyncio
-import heapq
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from itertools import count
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.claim import DATABASE_TROUBLE
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.machine import Operation
-from orchestrator.domain.operation import Next
+from orchestrator.domain.operation import Next, wakes_at
 from orchestrator.domain.payment import Payment
 from orchestrator.domain.verdict import Verdict
 from orchestrator.execute import Bench, ClaimLostError, Held, Learnt, execute_step
@@ -25,30 +24,15 @@ from orchestrator.notify import Deliveries
 from orchestrator.ports import Notifier
 from orchestrator.rescue import free_lapsed
 from orchestrator.resolve import hand_in
+from orchestrator.rounds import DATABASE_RETRY_S, Limits, Rounds
+from orchestrator.suspects import Suspects, is_suspect
 from orchestrator.telemetry import emit
+from orchestrator.traffic import Watch
+from orchestrator.waiting import Waiting, evidence_until, is_look
 
-DATABASE_RETRY_S = 0.5
 DEFECT_RETRY_S = 30.0
 BREATH_S = 0.02
 """Between two full plates where other workers live, so that they get their share."""
-HINT_S = 0.05
-"""Between two hints that are heeded: with many payments they come in floods, to every worker."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """
-    How much one worker does at once.
-
-    Attributes:
-        concurrency: Steps in flight.
-        batch: Payments claimed in one statement.
-        drain_s: How long a stop waits for steps in flight; their verdicts are worth it.
-    """
-
-    concurrency: int = 200
-    batch: int = 100
-    drain_s: float = 20.0
 
 
 class Worker:
@@ -60,15 +44,20 @@ class Worker:
         self._timer_moved = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hinted = asyncio.Event()
+        self._rounds = Rounds(bench.clock, self._stopping)
         self._paused: frozenset[str] = frozenset()
         self._bench = replace(bench, told=self._may_be_told.set, paused=lambda: self._paused)
         self._limits = limits
         self._deliveries = Deliveries(bench.store, bench.clock, notifier, self.hand_in, bench.accounts)
         self._held: dict[str, Held] = {}
         self._driving: dict[str, asyncio.Task[None]] = {}
-        self._waiting: list[tuple[float, int, str]] = []
-        self._order = count(1)
+        self._waiting = Waiting(lambda account: bench.traffic.condition(account).per_second, limits.concurrency)
+        self._suspects = Suspects()
+        self._watch = Watch(
+            bench.store, bench.clock, bench.traffic, bench.accounts, bench.claims.context, self._waiting.counts
+        )
         self._in_doubt = False
+        self._stepped_down = False
 
     def stop(self) -> None:
         """Begin to drain; `run` returns when that is done. Safe to call from a signal handler."""
@@ -95,17 +84,19 @@ class Worker:
         claims = self._bench.claims
         await claims.begin()
         ready()
-        heart = asyncio.create_task(self._every(claims.rhythm.beat_s, self._beat, None))
-        loops = [
-            asyncio.create_task(self._every(claims.rhythm.poll_s, self._claim, self._may_be_due)),
-            asyncio.create_task(self._every(claims.rhythm.poll_s, self._notify, self._may_be_told)),
-            asyncio.create_task(self._every(claims.rhythm.beat_s, self._rescue, self._stopping)),
-            asyncio.create_task(self._time()),
+        every = self._rounds.every
+        heart = asyncio.create_task(every(claims.rhythm.beat_s, self._beat, None))
+        rounds = [
+            every(claims.rhythm.poll_s, self._claim, self._may_be_due),
+            every(claims.rhythm.poll_s, self._notify, self._may_be_told),
+            every(claims.rhythm.beat_s, self._tend, self._stopping),
+            self._time(),
+            *([every(claims.rhythm.poll_s, self._stop_when_idle, self._stopping)] if until_idle else []),
         ]
-        if until_idle:
-            loops.append(asyncio.create_task(self._every(claims.rhythm.poll_s, self._stop_when_idle, self._stopping)))
+        loops = [asyncio.create_task(turns) for turns in rounds]
         stopped = asyncio.create_task(self._stopping.wait())
-        listening, heeding = asyncio.create_task(self._listen()), asyncio.create_task(self._heed())
+        listening = asyncio.create_task(self._listen())
+        heeding = asyncio.create_task(self._rounds.heed(self._hinted, (self._may_be_due, self._may_be_told)))
         try:
             await asyncio.wait([heart, stopped, *loops], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -120,19 +111,10 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - no trouble with hints may end a worker
             emit("hint.failed", error=error)
 
-    async def _heed(self) -> None:
-        """Look at once after a hint, but not at every one of a flood."""
-        while True:
-            await self._hinted.wait()
-            self._hinted.clear()
-            self._may_be_due.set()
-            self._may_be_told.set()
-            await self._bench.clock.sleep(HINT_S)
-
     async def hand_in(self, payment_id: str, operation: Operation, verdict: Verdict) -> None:
         """Decide what was learnt elsewhere: under our claim if we hold the payment, from outside otherwise."""
         held = self._held.get(payment_id)
-        if held is not None and not self._stopping.is_set():
+        if held is not None and self._able:
             learnt = Learnt(operation, verdict, asyncio.get_running_loop().create_future())
             held.inbox.append(learnt)
             self._drive(payment_id)
@@ -149,47 +131,54 @@ class Worker:
             with suppress(Exception), learnt.settling():
                 await self.hand_in(held.payment.id, learnt.operation, learnt.verdict)
 
-    async def _every(self, seconds: float, turn: Callable[[], Awaitable[bool]], stir: asyncio.Event | None) -> None:
-        """
-        Take turns until the stop, or for ever without `stir`.
-
-        A turn that found a full plate is followed by another at once; one that
-        found no database, by another later.
-        """
-        while stir is None or not self._stopping.is_set():
-            pause = seconds
-            try:
-                if await turn():
-                    pause = 0.0
-            except DATABASE_TROUBLE as error:
-                emit("database.unavailable", error=error, operation=turn.__name__.strip("_"))
-                pause = max(seconds, DATABASE_RETRY_S)
-            if stir is None or pause == 0:
-                await self._bench.clock.sleep(pause)
-            else:
-                await self._nap(pause, stir)
-
-    async def _nap(self, seconds: float, stir: asyncio.Event) -> None:
-        """Sleep on the clock, or until stirred."""
-        sleep = asyncio.ensure_future(self._bench.clock.sleep(seconds))
-        stirred = asyncio.ensure_future(stir.wait())
-        try:
-            await asyncio.wait({sleep, stirred}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            stirred.cancel()
-        if not self._stopping.is_set():
-            stir.clear()
+    @property
+    def _able(self) -> bool:
+        """Whether a step may begin."""
+        return self._bench.claims.clock_agrees and not self._stopping.is_set()
 
     async def _beat(self) -> bool:
         claims = self._bench.claims
+        if self._stepped_down:
+            return False
         if not await claims.beat():
             emit("worker.lapsed", worker_id=claims.worker_id, in_flight=len(self._driving))
             # Steps in flight end by the fence; what they learnt is handed in.
-            self._held.clear()
-            self._waiting.clear()
+            self._forget_all()
             await claims.begin()
+        self._bench.traffic.shared_by(claims.others + 1)
         return False
+
+    def _forget_all(self) -> None:
+        for each in (self._held, self._waiting, self._suspects):
+            each.clear()
+
+    async def _tend(self) -> bool:
+        """Mind the clock, free what others have left, watch the traffic."""
+        claims = self._bench.claims
+        agrees = await claims.watch_clock()
+        if not agrees and not self._stepped_down:
+            await self._step_down()
+        if agrees and self._stepped_down:
+            await claims.begin()
+            self._stepped_down = False
+        if agrees:
+            await free_lapsed(self._bench.store, self._bench.clock, claims)
+            await self._watch.turn()
+        return False
+
+    async def _step_down(self) -> None:
+        """
+        Give the claims back, because our clock tells wrong times: deadlines, and who lives, depend on it.
+
+        Crash: what was not given back lapses.
+        """
+        claims = self._bench.claims
+        emit("worker.draining", worker_id=claims.worker_id, in_flight=len(self._driving))
+        if self._driving:
+            await asyncio.wait([*self._driving.values()], timeout=self._limits.drain_s)
+        self._stepped_down = True
+        self._forget_all()
+        await claims.end()
 
     async def _claim(self) -> bool:
         # Before the claim: no payment is driven by a worker that has not asked yet.
@@ -222,14 +211,17 @@ class Worker:
     def _hold(self, payments: Sequence[Payment]) -> None:
         for payment in payments:
             self._held[payment.id] = Held(payment)
-            self._drive(payment.id)
+            if is_suspect(payment):
+                self._suspects.add(payment.id, self._bench.claims.worker_id)
+                self._timer_moved.set()
+            elif is_look(payment):
+                # After a restart they come by the thousand: those that lose their evidence first go first.
+                self._push(0.0, payment.id)
+            else:
+                self._drive(payment.id)
 
     async def _notify(self) -> bool:
-        return await self._deliveries.turn(self._bench.claims.worker_id) > 0
-
-    async def _rescue(self) -> bool:
-        await free_lapsed(self._bench.store, self._bench.clock, self._bench.claims)
-        return False
+        return self._able and await self._deliveries.turn(self._bench.claims.worker_id) > 0
 
     async def _stop_when_idle(self) -> bool:
         busy = self._driving or self._deliveries.busy
@@ -241,6 +233,7 @@ class Worker:
         """Start driving unless it is being driven: the running drive looks into the inbox itself."""
         if payment_id in self._driving or payment_id not in self._held:
             return
+        self._waiting.forget(payment_id)
         task = asyncio.create_task(self._drive_until_waiting(self._held[payment_id]))
         self._driving[payment_id] = task
 
@@ -248,12 +241,14 @@ class Worker:
         payment_id = held.payment.id
         keep = True
         try:
-            while keep and not self._stopping.is_set():
+            while keep and self._able:
                 planned = await execute_step(self._bench, held)
                 keep = held.payment.claimed_by == self._bench.claims.worker_id
                 if planned.next is Next.WAIT:
                     keep = keep and await self._park(held)
                     break
+            else:
+                self._push(DATABASE_RETRY_S, payment_id)  # if the clocks agree again by then
         except ClaimLostError:
             # Usually it is; where it isn't, the next claiming turn finds it in the database.
             keep, self._in_doubt = False, True
@@ -265,24 +260,33 @@ class Worker:
             self._push(DEFECT_RETRY_S, payment_id)
         finally:
             self._driving.pop(payment_id, None)
+            if self._left(payment_id) or self._waiting.pressed:
+                self._timer_moved.set()
             current = self._held.get(payment_id)
             if not keep and current is held:
                 del self._held[payment_id]
             # Claimed anew while the old step was in flight: nobody else would begin with it.
             anew = current is not None and current is not held
-            if anew or (keep and held.inbox and not self._stopping.is_set()):
+            if anew or (keep and held.inbox and self._able):
                 self._drive(payment_id)
-            if held.inbox and (anew or not keep or self._stopping.is_set()):
+            if held.inbox and (anew or not keep or not self._able):
                 await self._from_outside(held)
+
+    def _left(self, payment_id: str) -> bool:
+        """Give its room back; tell whether it had some that others wait for."""
+        return self._suspects.done(payment_id) | self._waiting.looked(payment_id)
 
     async def _park(self, held: Held) -> bool:
         """Time a waiting payment in memory; give back one that only an event can move."""
         if held.inbox:
             return True
-        due_at = held.payment.due_at
+        due_at = wakes_at(held.payment, self._bench.clock.now(), self._bench.policy(held.payment))
         if due_at is None or held.payment.missing:
             await self._bench.store.postpone(held.payment, due_at, keep_claim=False)
             return False
+        if is_suspect(held.payment):  # it was driven, and we live
+            await self._bench.store.postpone(held.payment, due_at, keep_claim=True)
+            held.payment = replace(held.payment, progress_claim=held.payment.claim_no)
         self._push(max(0.0, (due_at - self._bench.clock.now()).total_seconds()), held.payment.id)
         return True
 
@@ -290,26 +294,25 @@ class Worker:
         held = self._held.get(payment_id)
         if held is None:
             return
-        # Only the newest ticket counts: an older one would look too early, for ever.
-        held.ticket = next(self._order)
-        at = self._bench.clock.monotonic() + delay_s
-        heapq.heappush(self._waiting, (at, held.ticket, payment_id))
-        if self._waiting[0][0] == at:
+        payment, at = held.payment, self._bench.clock.monotonic() + delay_s
+        look = is_look(payment) and not held.inbox
+        by = evidence_until(payment, held.answered_at, self._bench.policy(payment)) if look else None
+        self._waiting.push(payment, at, by)
+        if self._waiting.next_at() == at:
             self._timer_moved.set()
 
     async def _time(self) -> None:
         """Drive each waiting payment when its time has come."""
         while not self._stopping.is_set():
             now = self._bench.clock.monotonic()
-            room = self._limits.concurrency - len(self._driving)
-            while self._waiting and self._waiting[0][0] <= now and room > 0:
-                _, ticket, payment_id = heapq.heappop(self._waiting)
-                held = self._held.get(payment_id)
-                if held is not None and held.ticket == ticket:
-                    self._drive(payment_id)
-                    room -= 1
-            wait = self._waiting[0][0] - now if self._waiting else self._bench.claims.rhythm.poll_s
-            await self._nap(min(max(wait, 0.001), self._bench.claims.rhythm.poll_s), self._timer_moved)
+            room = self._limits.concurrency - len(self._driving) if self._able else 0
+            suspects = self._suspects.take(room)
+            for payment_id in (*suspects, *self._waiting.take(now, room - len(suspects))):
+                self._drive(payment_id)
+                if payment_id not in self._driving:  # no longer ours
+                    self._left(payment_id)
+            at, most = self._waiting.next_at(), self._bench.claims.rhythm.poll_s
+            await self._rounds.nap(most if at is None else min(max(at - now, 0.001), most), self._timer_moved)
 
     async def _drain(self, heart: asyncio.Task[None], others: list[asyncio.Task[Any]]) -> None:
         """

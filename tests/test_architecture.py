@@ -47,7 +47,11 @@ def test_every_dependency_has_a_home() -> None:
     distributions = metadata.packages_distributions()
     for text in CONFIG["project"]["dependencies"]:
         name = re.split(r"[<>=\[;]", text)[0]
-        imported = {module for module, owners in distributions.items() if name in {owner.lower() for owner in owners}}
+        imported = {
+            module
+            for module, owners in distributions.items()
+            if name in {owner.lower().replace("_", "-") for owner in owners}
+        }
         assert name in DRIVERS or {module for module in imported if not module.startswith("_")} & homes, name
 
 

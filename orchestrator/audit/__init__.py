@@ -2,7 +2,8 @@
 The trail's auditor: reads, never writes, trusts neither worker nor database.
 
 `chain` checks entries against each other and against the machine, `invariants`
-what a payment's whole story must fulfil, `verify` walks a database. Next: `chain`.
+what a payment's whole story must fulfil, `verify` walks a database, `export`
+writes one down and reads it back, `upgrade` replays an older release's. Next: `chain`.
 """
 
 from orchestrator.audit.verify import Finding, Report, verify

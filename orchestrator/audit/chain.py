@@ -29,12 +29,14 @@ class Finding:
         chain_id: The chain concerned.
         seq: The first entry concerned; `None` for the payment's row.
         what: What is wrong, without payer data.
+        invariant: The number of the design's invariant that it breaks; empty for what no invariant is about.
     """
 
     kind: str
     chain_id: str
     seq: int | None
     what: str
+    invariant: str = field(default="", compare=False)
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class Story:
         state: Where the chain ends.
         head: Hash of its last entry.
         seq: Number of its last entry.
+        hashes: Each entry's hash by its number.
     """
 
     chain_id: str
@@ -57,6 +60,7 @@ class Story:
     state: str = START
     head: bytes = NO_HASH
     seq: int = 0
+    hashes: dict[int, bytes] = field(default_factory=dict)
 
 
 def read_chain(chain_id: str, entries: Iterable[Entry]) -> tuple[Story, list[Finding]]:
@@ -69,6 +73,7 @@ def read_chain(chain_id: str, entries: Iterable[Entry]) -> tuple[Story, list[Fin
         facts = facts if isinstance(facts, dict) else {}
         story.bodies.append(body | {"seq": entry.seq, "facts": facts})
         story.facts |= facts
+        story.hashes[entry.seq] = entry.hash
         story.state, story.head, story.seq = entry.to_state, entry.hash, entry.seq
     return story, findings
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from orchestrator.audit.chain import PAYMENT_CHAIN, Finding, Story, read_chain
 from orchestrator.audit.invariants import check
+from orchestrator.audit.observed import NOTHING, Observed
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.payment import Payment
 
@@ -69,12 +70,13 @@ class Report:
         return not self.findings
 
 
-async def verify(archive: Archive) -> Report:
+async def verify(archive: Archive, observed: Observed = NOTHING) -> Report:
     """
     Check the schema, rows, chains, replayed states, columns against bodies, and the invariants.
 
     Args:
         archive: A store, or a copy of one.
+        observed: What was seen beside the database, where somebody watched.
 
     Raises:
         Unavailable: The database does not answer.
@@ -83,13 +85,13 @@ async def verify(archive: Archive) -> Report:
     findings = [Finding("schema", SCHEMA, None, what) for what in await archive.schema_findings()]
     counts["findings"] = len(findings)
     async with archive.snapshot() as trail:
-        async for new in _walk(trail, counts):
+        async for new in _walk(trail, counts, observed):
             counts["findings"] += len(new)
             findings += new[: MOST_FINDINGS - len(findings)]
     return Report(tuple(findings), dict(counts))
 
 
-async def _walk(trail: Trail, counts: Counter[str]) -> AsyncIterator[list[Finding]]:
+async def _walk(trail: Trail, counts: Counter[str], observed: Observed) -> AsyncIterator[list[Finding]]:
     """Merge chains and payments, both in the order of their ids."""
     lost: list[Finding] = []
     payments = trail.payments(lambda id_, seq: lost.append(_unreadable(id_, seq)))
@@ -101,7 +103,7 @@ async def _walk(trail: Trail, counts: Counter[str]) -> AsyncIterator[list[Findin
             payment = await anext(payments, None)
         if payment is not None and payment.id == story.chain_id:
             _count(payment, counts)
-            yield check(payment, story)
+            yield check(payment, story, observed)
             payment = await anext(payments, None)
         elif story.chain_id.startswith(PAYMENT_CHAIN) and _unreadable(story.chain_id, None) not in lost:
             yield [Finding("missing_payment", story.chain_id, None, "the chain's payment is gone")]

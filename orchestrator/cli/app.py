@@ -14,9 +14,10 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import accounts, audit, database, definitions, demo, payments, queries, run, session
+from orchestrator.cli import accounts, audit, database, definitions, demo, payments, queries, run, serve, session
 from orchestrator.cli.diagram import diagram
 from orchestrator.cli.exits import CLOSED_PIPE, status_of, tell, tell_usage
+from orchestrator.cli.upgrade import check_upgrade
 from orchestrator.cli.watch import watch
 
 STANDARD_OUTPUT = 1
@@ -47,17 +48,20 @@ def options(
 app.command("demo")(demo.demo)
 app.command("sandbox")(run.sandbox)
 app.command("worker")(run.worker)
-for command in (payments.submit, payments.collect, payments.cancel, payments.acknowledge):
+app.command("serve")(serve.serve)
+for command in (payments.submit, payments.collect, payments.cancel, payments.resolve, payments.acknowledge):
     app.command()(command)
 app.command("show")(queries.show)
 app.command("list")(queries.list_)
 app.command("watch")(watch)
 app.command("explain")(queries.explain)
+app.command("health")(serve.health)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(definitions.app, name="definitions")
 app.add_typer(database.app, name="db")
 app.add_typer(audit.app, name="audit")
 app.add_typer(database.settings_app, name="settings")
+app.command("check-upgrade")(check_upgrade)
 app.command("diagram")(diagram)
 
 

@@ -1,18 +1,30 @@
 """
 Commands for compliance staff.
 
-Owns no check: `orchestrator.audit` does. Reads only; needs no key, because
-nothing of the payer is in the trail. Next: `records`.
+Owns no check: `orchestrator.audit` does. Reads only, but for the entry that an
+export leaves; needs no key, because nothing of the payer is in the trail.
+Next: `upgrade`.
 """
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from orchestrator import composition
+from orchestrator.audit.export import Exported, export
 from orchestrator.audit.verify import Report, verify
 from orchestrator.cli.exits import FINDINGS
+from orchestrator.cli.queries import From, To, when
 from orchestrator.cli.records import print_json
-from orchestrator.cli.session import Json, reading, run, settings_of
+from orchestrator.cli.session import Json, Person, actor, reading, run, settings_of
 from orchestrator.cli.show import cell, console, new_table
+from orchestrator.clock import SystemClock
+from orchestrator.domain.entry import Context, instant
+from orchestrator.domain.errors import InvalidInput
+from orchestrator.orchestrator import VERSION
 
 app = typer.Typer(help="The audit trail.", no_args_is_help=True)
 
@@ -62,3 +74,56 @@ def print_report(report: Report, out: Console) -> None:
     counted = ", ".join(f"{count} {name}" for name, count in sorted(report.counts.items()) if "." not in name)
     words = "the trail is clean" if report.clean else f"{len(report.findings)} findings"
     out.print(cell(f"{words}: {counted}", "green" if report.clean else "red"), soft_wrap=True)
+
+
+Output = Annotated[Path, typer.Option("--output", metavar="FILE", help="The new file; must not exist.")]
+
+
+@app.command("export")
+def export_trail(
+    context: typer.Context,
+    *,
+    output: Output,
+    since: From = None,
+    until: To = None,
+    person: Person = None,
+    as_json: Json = False,
+) -> None:
+    """
+    Write the trail to a file.
+
+    JSON Lines, by chain and number: each entry's hash and the very text it was
+    made of, hash = SHA-256(0x00 || body). With --from and --to, whole chains that
+    have an entry between them. The export is itself an entry (PCI DSS v4.0.1
+    requirement 10.2.1.3). Stopped at any moment, there is no file, or all of it.
+    """
+    settings = settings_of(context)
+    first, last, who = when("--from", since), when("--to", until), actor(person)
+    if first and last and first >= last:
+        raise InvalidInput("--to", "is not after --from", "swap them")
+
+    async def work() -> Exported:
+        async with reading(settings) as store:
+
+            async def told(exported: Exported) -> None:
+                details = {
+                    "entries": exported.entries, "chains": exported.chains, "sha256": exported.sha256,
+                    "since": _instant(first), "until": _instant(last),
+                }  # fmt: skip
+                here = Context(SystemClock().now(), who, composition.origin(), version=VERSION)
+                await store.note("audit.exported", about="trail", context=here, details=details)
+
+            return await export(store, output, told, since=first, until=last)
+
+    exported = run(work())
+    if as_json:
+        print_json({
+            "file": str(output), "entries": exported.entries, "chains": exported.chains, "sha256": exported.sha256,
+        })  # fmt: skip
+        return
+    words = f"{exported.entries} entries of {exported.chains} chains in {output}, SHA-256 {exported.sha256}"
+    console().print(cell(words, "green"), soft_wrap=True)
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else instant(at)

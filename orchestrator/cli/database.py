@@ -5,6 +5,7 @@ Owns no schema: `store.migrate` does. No URL is printed with its password.
 Next: `audit`.
 """
 
+import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +14,18 @@ import typer
 from orchestrator import composition
 from orchestrator.cli.exits import FINDINGS
 from orchestrator.cli.records import print_json
-from orchestrator.cli.session import Json, run, settings_of
+from orchestrator.cli.session import Json, actor, run, settings_of
 from orchestrator.cli.show import cell, console
+from orchestrator.clock import SystemClock
+from orchestrator.domain.entry import Context
+from orchestrator.domain.errors import InvalidInput
+from orchestrator.orchestrator import VERSION
 from orchestrator.settings import Settings
 from orchestrator.store import backup as backups
 from orchestrator.store import migrate
+from orchestrator.store.restored import begin_anew
+
+MAX_REASON = 200
 
 app = typer.Typer(help="The database's schema.", no_args_is_help=True)
 settings_app = typer.Typer(help="The settings in force.", no_args_is_help=True)
@@ -80,6 +88,45 @@ def backup(
             out.print(cell(line, "red"), soft_wrap=True)
     if made.status.drift:
         raise typer.Exit(FINDINGS)
+
+
+@app.command()
+def restored(
+    context: typer.Context,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why, for the audit trail.", show_default=False)
+    ],
+    person: Annotated[str, typer.Option("--as", metavar="PERSON", help="Who says so.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """
+    Say that the database was put back from an older copy, and go on.
+
+    Every payment that has not ended is held, every claim is freed, and a new life
+    of the database begins; running workers go on by themselves. Stopped at any
+    moment, the same command again does the rest.
+    """
+    settings = settings_of(context)
+    name, why = actor(person), composition.DoorIntake().text("--reason", reason).strip()
+    if not 1 <= len(why) <= MAX_REASON:
+        raise InvalidInput("--reason", "is empty or too long", f"say why in 1 to {MAX_REASON} characters")
+    clock = SystemClock()
+    done = run(
+        begin_anew(
+            settings.database_url, composition.mark_file(settings),
+            lambda: Context(clock.now(), name, composition.origin(), version=VERSION),
+            reason=why, new_id=secrets.token_hex(16),
+        )
+    )  # fmt: skip
+    if as_json:
+        newest = done.newest.isoformat() if done.newest is not None else None
+        print_json({"incarnation": done.incarnation, "previous": done.previous, "held": done.held, "newest": newest})
+        return
+    out = console()
+    out.print(cell(f"a new life begins: {done.incarnation}, after {done.previous}"), soft_wrap=True)
+    out.print(cell(f"payments held: {done.held}; see `orchestrator list --held`"), soft_wrap=True)
+    since = f"after {done.newest:%Y-%m-%d %H:%M:%S} UTC" if done.newest is not None else "ever"
+    out.print(cell(f"what was submitted {since} is not in this copy: look it up at the provider"), soft_wrap=True)
 
 
 @settings_app.command("show")

@@ -69,6 +69,7 @@ client_secret = "file:client-secret"
 account_configuration_id = "{configuration}"
 dial_prefixes = ["{prefix}"]
 start_deadline_s = 2.0
+requests_per_second = 0
 
 [accounts.{account}.policy.phone]
 start_s = 60

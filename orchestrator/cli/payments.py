@@ -1,5 +1,5 @@
 """
-Commands that act on payments: submit, collect, cancel, acknowledge.
+Commands that act on payments: submit, collect, cancel, resolve, acknowledge.
 
 Owns the reading of their arguments. What is acceptable is decided at the
 orchestrator's door, where a host's values are checked too. Payer data is taken
@@ -110,8 +110,10 @@ def collect(
 
 def cancel(
     context: typer.Context,
+    *,
     payment_id: PaymentId,
     reason: Annotated[str, typer.Option(help="Why, for the audit trail.", show_default=False)] = "",
+    hung_up: Annotated[bool, typer.Option("--hung-up", help="Phone: the caller is gone; it ends as hung_up.")] = False,
     person: Person = None,
     as_json: Json = False,
 ) -> None:
@@ -125,7 +127,41 @@ def cancel(
 
     async def work() -> Payment:
         async with acting(settings, person) as orchestrator:
-            return await orchestrator.cancel(payment_id, reason=reason)
+            return await orchestrator.cancel(payment_id, reason=reason, hung_up=hung_up)
+
+    _print_payment(run(work()), as_json=as_json)
+
+
+def resolve(
+    context: typer.Context,
+    *,
+    payment_id: PaymentId,
+    person: Annotated[str, typer.Option("--as", metavar="PERSON", help="Who says it.", show_default=False)],
+    reason: Annotated[str, typer.Option(help="Why, for the audit trail.", show_default=False)],
+    outcome: Annotated[
+        str | None, typer.Option(help="How it ended, like paid or declined.", show_default=False)
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Go on: what stood in the way does so no more.")] = False,
+    session: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Its session, as the provider or a log tells it.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """
+    Resolve a held payment.
+
+    `orchestrator explain ID` says which of --outcome, --retry and --session fit its
+    hold. Where the account's policy asks for two people, the first proposes and the
+    second says the same. Stopped at any moment, it was said or it was not: again.
+    """
+    settings = settings_of(context)
+
+    async def work() -> Payment:
+        async with acting(settings, person) as orchestrator:
+            return await orchestrator.resolve(
+                payment_id, person=person, reason=reason, outcome=outcome, retry=retry, session=session
+            )
 
     _print_payment(run(work()), as_json=as_json)
 

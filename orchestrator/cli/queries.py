@@ -16,7 +16,7 @@ from rich.table import Table
 from orchestrator import composition
 from orchestrator.cli.records import entry_record, payment_record, print_json
 from orchestrator.cli.session import Json, PaymentId, known_account, reading, run, settings_of
-from orchestrator.cli.show import cell, console, facts_table, payments_table, state_cell, timeline_table
+from orchestrator.cli.show import cell, console, facts_table, holds_table, payments_table, state_cell, timeline_table
 from orchestrator.clock import SystemClock
 from orchestrator.domain.entry import Entry, instant
 from orchestrator.domain.errors import InvalidInput, NotFound
@@ -103,7 +103,8 @@ def list_(
     if as_json:
         print_json([payment_record(payment) for payment in payments])
         return
-    console().print(payments_table(payments) if payments else cell("no payment matches"))
+    table = holds_table(payments, SystemClock().now()) if held else payments_table(payments)
+    console().print(table if payments else cell("no payment matches"))
 
 
 def explain(context: typer.Context, payment_id: PaymentId, as_json: Json = False) -> None:
@@ -127,7 +128,7 @@ def explain(context: typer.Context, payment_id: PaymentId, as_json: Json = False
     if as_json:
         print_json(explanation_record(payment, explanation))
         return
-    console().print(explanation_table(payment, explanation, pause))
+    console().print(explanation_table(payment, explanation, pause, policy.resolve_persons))
 
 
 def explanation_record(payment: Payment, explanation: Explanation) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def explanation_record(payment: Payment, explanation: Explanation) -> dict[str, 
     return whole | record | times
 
 
-def explanation_table(payment: Payment, explanation: Explanation, pause: Pause | None) -> Table:
+def explanation_table(payment: Payment, explanation: Explanation, pause: Pause | None, persons: int = 1) -> Table:
     """Give an explanation as questions and answers."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
 
@@ -160,6 +161,9 @@ def explanation_table(payment: Payment, explanation: Explanation, pause: Pause |
     if explanation.advice is not None:
         row("held", f"{payment.hold}: {explanation.advice.why}")
         row("what you can do", explanation.advice.person)
+        who = "two people must say the same: " if payment.hold and persons > 1 else ""
+        for kind, meaning in explanation.fits.items():
+            row(f"resolve --{kind}", f"{who}{meaning}")
     return table
 
 

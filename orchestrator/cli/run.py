@@ -25,7 +25,9 @@ from orchestrator.cli.session import Json, config_of, settings_of
 from orchestrator.cli.session import run as run_to_end
 from orchestrator.cli.show import cell, console, new_table
 from orchestrator.domain.errors import ConfigurationError
+from orchestrator.metrics import Metrics
 from orchestrator.orchestrator import Orchestrator
+from orchestrator.privacy import resolve_secret
 from orchestrator.sandbox import SCRIPTS, SandboxOptions, load_faults, serve
 from orchestrator.settings import Settings
 from orchestrator.telemetry import configure, emit
@@ -33,6 +35,7 @@ from orchestrator.telemetry import configure, emit
 
 def worker(
     context: typer.Context,
+    *,
     concurrency: Annotated[
         int | None, typer.Option(help="Payments driven at once; worker.concurrency by default.", show_default=False)
     ] = None,
@@ -43,6 +46,13 @@ def worker(
         int | None,
         typer.Option(min=1, max=256, help="Run so many worker processes and keep them running.", show_default=False),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Serve /metrics for Prometheus there; 0 takes a free one.", show_default=False
+        ),
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="The address for it; it has no token.")] = "127.0.0.1",
     line: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """
@@ -57,8 +67,12 @@ def worker(
     """
     settings = settings_of(context, {"worker": {"concurrency": concurrency}}, chatty=True)
     if processes is None:
-        run_to_end(work(settings, until_idle=until_idle, line=line))
+        with served(metrics_port, metrics_host):
+            run_to_end(work(settings, until_idle=until_idle, line=line))
         return
+    if metrics_port is not None:
+        problem, fix = "is one, and each of several processes counts for itself", "start them one by one"
+        raise ConfigurationError("metrics-port", problem, fix)
     if processes > 1 and settings.database_url.startswith("sqlite"):
         emit("processes.crowded", count=processes, reason="SQLite lets one process write at a time; use PostgreSQL")
     given = [*config_of(context), "worker"]
@@ -67,6 +81,23 @@ def worker(
     command = command_of(*given, "--line")
     supervisor = Supervisor(command, processes, drain_s=settings.worker.drain_s, until_idle=until_idle)
     raise typer.Exit(run_to_end(supervisor.run()))
+
+
+@contextlib.contextmanager
+def served(port: int | None, host: str) -> Iterator[None]:
+    """
+    Count and serve metrics until the block ends, where a port is given.
+
+    Raises:
+        ConfigurationError: The port can't be had.
+    """
+    if port is None:
+        yield
+        return
+    metrics = Metrics()
+    with metrics.counting(), metrics.served(port, host) as found:
+        emit("metrics.served", port=found, host=host)
+        yield
 
 
 async def work(settings: Settings, *, until_idle: bool, line: int | None = None) -> None:
@@ -144,6 +175,13 @@ def sandbox(
     faults: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML with further prefixes.", show_default=False)
     ] = None,
+    webhook_url: Annotated[
+        str | None,
+        typer.Option(help="Tell each session's end there: http://127.0.0.1:8088/webhooks/emea.", show_default=False),
+    ] = None,
+    webhook_token: Annotated[
+        str | None, typer.Option(help="Its bearer token: env:NAME or file:PATH.", show_default=False)
+    ] = None,
     scripts: Annotated[bool, typer.Option("--scripts", help="Print what each reference prefix brings about.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -159,7 +197,14 @@ def sandbox(
         print_scripts((*SCRIPTS, *further), as_json=as_json)
         return
     configure()
-    options = SandboxOptions(host=host, port=port, seed=seed, speed=speed, faults=further)
+    token = ""
+    if webhook_token is not None:
+        found = resolve_secret(webhook_token, key="sandbox.webhook_token", environ=os.environ, base_dir=Path.cwd())
+        token = found.reveal()
+    options = SandboxOptions(
+        host=host, port=port, seed=seed, speed=speed, faults=further,
+        webhook_url=webhook_url or "", webhook_token=token,
+    )  # fmt: skip
 
     def ready(url: str) -> None:
         sys.stdout.write(f"{url}\n")

@@ -9,6 +9,7 @@ Next: `exits`.
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from rich import box
@@ -79,6 +80,27 @@ def payments_table(payments: Sequence[Payment]) -> Table:
     return table
 
 
+def holds_table(payments: Sequence[Payment], now: datetime) -> Table:
+    """Give a list of held payments, one line each: why, since when, what was found."""
+    table = _table("id", "account", "reference", "channel", "amount", "state", "money", "hold", "held", "reason")
+    for payment in payments:
+        table.add_row(
+            cell(payment.id), cell(payment.account), cell(payment.reference), cell(payment.channel),
+            cell(str(payment.amount)), state_cell(payment), cell(payment.money), cell(payment.hold or "", "yellow"),
+            cell(age(now - payment.held_at) if payment.held_at else ""), cell(payment.reason),
+        )  # fmt: skip
+    return table
+
+
+def age(span: timedelta) -> str:
+    """Give how long something has lasted, in its two largest units: `3 h 12 min`."""
+    seconds = max(0, int(span.total_seconds()))
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60} s"
+
+
 def state_cell(payment: Payment) -> Text:
     """Give the state in its colour."""
     return cell(payment.state, "yellow" if payment.hold else _STYLES.get(payment.state, "cyan"))
@@ -112,6 +134,9 @@ def _came_of_it(body: dict[str, Any], result: str) -> str:
     """Say in one line what an entry tells beside its transition."""
     facts, looks, status = body.get("facts", {}), body.get("looks", {}), str(body.get("status") or "")
     parts = [f"attempt {body['attempt']}" if "attempt" in body else "", body.get("verdict", ""), status]
+    chosen = body.get("resolution") or body.get("proposal") or {}
+    said = "proposed" if "proposal" in body else "resolved"
+    parts += [f"{said}: {' '.join(str(word) for word in chosen.values())}" if chosen else ""]
     parts += [str(body.get("why") or ""), *(str(facts.get(name) or "") for name in ("reason", "outcome", "hold"))]
     if looks:
         parts.append(f"{looks['count']} looks before, {looks['failed']} failed")

@@ -15,7 +15,7 @@ from orchestrator.domain.entry import Context, extend
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.machine import Operation
 from orchestrator.domain.outcome import Outcome
-from orchestrator.domain.payment import Payment, State
+from orchestrator.domain.payment import Channel, HoldReason, Payment, State
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.starting import fail
 from orchestrator.domain.verdict import Verdict, VerdictKind
@@ -67,22 +67,39 @@ def collect(
     return walk.due(walk.payment.deadline_at if missing else context.now)
 
 
-def cancel(payment: Payment, context: Context, *, reason: str) -> Decision:
+def cancel(payment: Payment, context: Context, *, reason: str, hung_up: bool = False) -> Decision:
     """
     End the payment for the host: at once without a session, after one last look with one.
 
-    Cancelling twice, or after the end, changes nothing. A start in flight is not
-    interrupted: its verdict decides.
+    Cancelling twice, or after the end, changes nothing: the first wish counts. A start
+    in flight is not interrupted: its verdict decides. Where a session may exist that
+    nobody has seen, the wish is written down and the hold stays.
+
+    Args:
+        payment: The payment.
+        context: Who asks.
+        reason: Why; may be empty.
+        hung_up: Phone only: the caller has hung up, so it ends as `hung_up`.
+
+    Raises:
+        InvalidInput: A hang-up of a digital payment.
     """
+    if hung_up and payment.channel is not Channel.PHONE:
+        raise InvalidInput("hung_up", "is for phone payments", "cancel it without")
     if payment.ended or payment.cancel_requested:
         return quiet(payment, payment.due_at)
     walk = Walk(payment, context)
     extra = {"why": reason} if reason else None
+    wish: dict[str, Any] = {"cancel_requested": True} | ({"outcome": Outcome.HUNG_UP} if hung_up else {})
     untouched = payment.open_attempt is None and payment.unseen_until is None and payment.hold is None
+    # Without a session of its own it may have one nevertheless: the database may be an older copy of itself.
+    doubted = payment.hold is HoldReason.SESSION_UNKNOWN or payment.unseen_until is not None
+    if payment.state is State.COLLECTING and doubted:
+        return walk.step("hold", extra={"event": "cancel"} | (extra or {}), **wish).due(payment.due_at)
     if payment.state is State.COLLECTING or (payment.state is State.AUTHORIZED and untouched):
         walk.release("cancelled")
-        return fail(walk, Outcome.CANCELLED_BY_HOST, "cancelled", extra=extra)
-    walk.step("cancel", extra=extra, cancel_requested=True)
+        return fail(walk, Outcome.HUNG_UP if hung_up else Outcome.CANCELLED_BY_HOST, "cancelled", extra=extra)
+    walk.step("cancel", extra=extra, **wish)
     return walk.due(context.now if payment.hold is None and payment.open_attempt is None else payment.due_at)
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from orchestrator.domain.decision import Decision, Walk, quiet
 from orchestrator.domain.entry import Context
-from orchestrator.domain.looking import after_query
+from orchestrator.domain.looking import after_query, still_runs
 from orchestrator.domain.machine import Operation
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.payment import Channel, HoldReason, Payment, State
 from orchestrator.domain.policy import Policy
-from orchestrator.domain.starting import PAUSED, after_authorize, after_start, fail, publish
+from orchestrator.domain.starting import PAUSED, after_authorize, after_start, fail, publish, wished
 from orchestrator.domain.verdict import Verdict, VerdictKind
 
 
@@ -66,18 +66,23 @@ def lapsed(payment: Payment, why: str, context: Context) -> Decision:
     walk = Walk(payment, context)
     match why:
         case "poison":
-            return walk.hold(HoldReason.POISON).due(None)
+            # A hold never stops observation, unless looking is what takes the workers down.
+            looks = payment.session_id is not None and payment.hold is None
+            return walk.hold(HoldReason.POISON).due(context.now if looks else None)
         case "abandoned":
             return fail(walk, Outcome.ABANDONED, "never_fully_collected")
         case "unseen_session_over":
             known = payment.outcome if payment.outcome is not Outcome.INDETERMINATE else None
-            fallback = Outcome.CANCELLED_BY_HOST if payment.cancel_requested else Outcome.PROVIDER_UNAVAILABLE
+            fallback = wished(payment) if payment.cancel_requested else Outcome.PROVIDER_UNAVAILABLE
+            runs = still_runs(payment)
             walk.release("unseen_session_over", unseen_until=None)
+            if runs:  # the seen session was younger, and may still be paid: a look decides
+                return walk.due(context.now)
             return fail(walk, known or fallback, "unseen_session_over")
     if payment.unseen_until is not None:
         return walk.hold(HoldReason.UNSEEN_SESSION, reason=why).due(payment.unseen_until)
     if why == "cancelled":
-        return fail(walk, Outcome.CANCELLED_BY_HOST, why)
+        return fail(walk, wished(payment), why)
     if payment.reason == PAUSED.reason:  # nothing is wrong with the settings: a person has stopped the account
         return fail(walk, Outcome.PROVIDER_UNAVAILABLE, PAUSED.reason)
     troubled = payment.troubled_since is not None

@@ -3,6 +3,7 @@ Every exception that this package raises on purpose, as one tree.
 
     OrchestratorError
     ├── InvalidInput          a value the caller can mend: names field, problem and fix
+    │   ├── CardDataRefused   card data came in
     │   └── Conflict          the same payment with other content, or one that must not be doubled
     ├── NotFound              no such payment
     ├── Fenced                somebody else decided meanwhile; nothing was written
@@ -10,7 +11,9 @@ Every exception that this package raises on purpose, as one tree.
     │   ├── DefinitionError   an `<ApiInteraction>` document: names file, line and element
     │   └── DatabaseMismatch  the database is behind, ahead, or not ours
     ├── Unavailable           something we need does not answer; nothing was lost
+    │   └── WentBack          the database is older than it was; a person must say so
     └── IntegrityViolated     the trail contradicts itself; found, never raised to repair
+        └── DatabaseDamaged   the database's file can't be read any more
 
 Remote trouble is never an exception: it is a `Verdict`. Texts name fields and
 classes of values, never the values: an exception ends up in logs.
@@ -37,6 +40,10 @@ class InvalidInput(OrchestratorError):  # noqa: N818 - reads as what happened
         self.problem = problem
         self.fix = fix
         super().__init__(f"{field}: {problem}" + (f"; {fix}" if fix else ""))
+
+
+class CardDataRefused(InvalidInput):
+    """Somebody sends what must never be here: a card number, a security code or a track."""
 
 
 class Conflict(InvalidInput):
@@ -95,5 +102,26 @@ class Unavailable(OrchestratorError):  # noqa: N818
     """Something we need does not answer: trouble of ours. Nothing was lost; try again."""
 
 
+class WentBack(Unavailable):
+    """
+    The database is older than what was acknowledged: an old copy was put back, or a replica had not all of it.
+
+    Nothing was written, and nothing will be until a person has said so; then all goes on by itself.
+
+    Args:
+        why: What shows it.
+    """
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(
+            f"the database went back in time: {why}; run `orchestrator db restored --as PERSON --reason TEXT`"
+        )
+
+
 class IntegrityViolated(OrchestratorError):  # noqa: N818
     """Stored rows contradict each other. Nothing is repaired by this code."""
+
+
+class DatabaseDamaged(IntegrityViolated):
+    """The database's file is damaged, as by a copy over an open one: a person restores a backup; workers wait."""

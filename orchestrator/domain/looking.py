@@ -7,6 +7,7 @@ a last look that answered, ends a payment without money. Reached through
 `decide` only.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,14 @@ from orchestrator.domain.machine import Operation
 from orchestrator.domain.outcome import HOLDING, MONEY_OF, WITHOUT_PAYER, MoneyFact, Observation, Outcome
 from orchestrator.domain.payment import HoldReason, Payment, State
 from orchestrator.domain.policy import Policy
+from orchestrator.domain.starting import wished
 from orchestrator.domain.verdict import Cause, Verdict, VerdictKind
+
+_SEEN_OVER = ("provider_said_so", "session_life_over")
+"""Why a payment with an unseen session is held whose own session is over. Any other reason leaves that open."""
+
+ALONE = "webhook_alone"
+"""The reason of a verdict that is a webhook's own word: nobody can be asked any more."""
 
 _HOLD_OF = {
     Outcome.PARTIALLY_PAID: HoldReason.PARTIALLY_PAID,
@@ -65,6 +73,52 @@ def mismatch(payment: Payment, seen: Observation) -> str:
     return "" if seen.amount_minor == payment.amount.minor else "amount"
 
 
+def after_other(
+    payment: Payment, seen: Observation, verdict: Verdict, context: Context, policy: Policy
+) -> Decision:  # fmt: skip
+    """
+    Decide on another session than the one that the payment looks at: one whose answer was lost.
+
+    Paid there is paid, also while ours runs. Not paid there is one doubt less, and ends the
+    payment if it only waited for that word. What may not be about this payment holds it.
+    """
+    walk = Walk(payment, context)
+    told: dict[str, Any] = {"operation": Operation.QUERY_STATUS, "verdict": verdict}
+    ours = seen.reference == payment.reference and not mismatch(replace(payment, session_id=seen.session_id), seen)
+    unseen = payment.unseen_until is not None and not payment.ended
+    moved = seen.outcome in MONEY_OF
+    if not ours or (moved and (not unseen or payment.hold in _HOLD_OF.values())):
+        return after_query(payment, verdict, context, policy)
+    if moved:
+        found: dict[str, Any] = {"session_id": seen.session_id, "unseen_until": None}
+        if payment.hold is None:
+            walk.step("observe", **told, reason="unseen_session_told", **found)
+        walk.release("evidence", **found)
+        return _ended(walk, seen, policy, told)
+    if not seen.ended or not unseen or payment.sessions > 2:
+        return quiet(payment, payment.due_at)
+    told |= {"extra": {"other_session": seen.session_id}, "unseen_until": None}
+    if payment.hold is not HoldReason.UNSEEN_SESSION:
+        return walk.step("observe", **told, reason=_why(payment, "unseen_session_told")).due(payment.due_at)
+    if still_runs(payment):  # our own session may still be paid: a look decides
+        walk.release("unseen_session_told", **told)
+        return walk.due(walk.now)
+    known = payment.outcome if payment.outcome is not Outcome.INDETERMINATE else seen.outcome
+    walk.release("evidence", unseen_until=None)
+    walk.step("fail", **told, outcome=known, reason="unseen_session_told", money=MoneyFact.NONE, deadline_at=None)
+    return walk.notify("failed").due(None)
+
+
+def still_runs(payment: Payment) -> bool:
+    """Tell whether the own session of a payment that waits for an unseen one may still be paid."""
+    return payment.session_id is not None and payment.reason not in _SEEN_OVER
+
+
+def _why(payment: Payment, reason: str) -> str:
+    """Give the reason for an entry: a held payment keeps the one that it is held for."""
+    return reason if payment.hold is None else payment.reason
+
+
 def _facts(seen: Observation) -> dict[str, Any]:
     return {"session_state": seen.session_state, "codes": dict(seen.codes)}
 
@@ -75,7 +129,7 @@ def _told_already(payment: Payment, seen: Observation) -> bool:
 
 def _contradiction(walk: Walk, seen: Observation, wrong: str, policy: Policy, told: dict[str, Any]) -> Decision:
     money = MoneyFact.UNKNOWN if seen.ended else walk.payment.money
-    if walk.payment.hold is not HoldReason.ANSWER_MISMATCH or (seen.ended and walk.payment.money is not money):
+    if walk.payment.hold is not HoldReason.ANSWER_MISMATCH or (seen.ended and not _told_already(walk.payment, seen)):
         walk.hold(HoldReason.ANSWER_MISMATCH, **told, **_facts(seen), reason=f"other_{wrong}", money=money)
     return _look_on(walk, policy)
 
@@ -87,7 +141,8 @@ def _ended(walk: Walk, seen: Observation, policy: Policy, told: dict[str, Any]) 
         return _complete(walk, seen, told)
     if outcome in HOLDING:
         if payment.hold is not _HOLD_OF[outcome] or not _told_already(payment, seen):
-            walk.hold(_HOLD_OF[outcome], **told, **_facts(seen), outcome=outcome, reason=outcome.value,
+            reason = ALONE if told["verdict"].reason == ALONE else outcome.value
+            walk.hold(_HOLD_OF[outcome], **told, **_facts(seen), outcome=outcome, reason=reason,
                       money=MONEY_OF[outcome])  # fmt: skip
         return _look_on(walk, policy)
     return _fail(walk, outcome, "provider_said_so", told, seen, policy=policy)
@@ -115,10 +170,11 @@ def _fail(
             walk.hold(payment.hold or HoldReason.INDETERMINATE, **told, **facts, reason="money_in_doubt")
         return _look_on(walk, policy)
     unseen = payment.unseen_until is not None and payment.unseen_until > walk.now
-    if unseen and outcome in WITHOUT_PAYER:
+    if unseen and (outcome in WITHOUT_PAYER or not seen.ended):
         if payment.hold is not HoldReason.UNSEEN_SESSION or payment.outcome is not outcome:
             walk.hold(HoldReason.UNSEEN_SESSION, **told, **facts, outcome=outcome, reason=reason, money=MoneyFact.NONE)
-        return walk.due(payment.unseen_until)
+        # This session runs on: a hold stops effects, never observation.
+        return walk.due(payment.unseen_until) if seen.ended else _look_on(walk, policy)
     walk.release("evidence")
     until = _life_over(payment, policy) if watched else None
     walk.step("fail", **told, **facts, outcome=outcome, reason=reason, money=MoneyFact.NONE, deadline_at=None,
@@ -134,14 +190,18 @@ def _running(walk: Walk, seen: Observation, policy: Policy, told: dict[str, Any]
         return _fail(walk, Outcome.EXPIRED, "session_life_over", told, seen, policy=policy)
     if payment.hold is None:
         if payment.cancel_requested:
-            return _fail(walk, Outcome.CANCELLED_BY_HOST, "cancelled", told, seen, policy=policy, watched=True)
+            return _fail(walk, wished(payment), "cancelled", told, seen, policy=policy, watched=True)
         if payment.undelivered:
             return _fail(walk, Outcome.NOT_ATTEMPTED, "hand_over_lapsed", told, seen, policy=policy, watched=True)
     due = _next_look(payment, now, policy, walk.looks.count)
     if payment.deadline_at is not None and now >= payment.deadline_at and not payment.overdue:
-        return walk.step("observe", **told, **facts, overdue=True, reason="overdue").notify("overdue").due(due)
+        return (
+            walk.step("observe", **told, **facts, overdue=True, reason=_why(payment, "overdue"))
+            .notify("overdue")
+            .due(due)
+        )
     if not seen.known and seen.session_state != payment.session_state:
-        return walk.step("observe", **told, **facts, reason="unknown_state").due(due)
+        return walk.step("observe", **told, **facts, reason=_why(payment, "unknown_state")).due(due)
     return quiet(payment, due)
 
 
@@ -150,19 +210,24 @@ def _absent(walk: Walk, policy: Policy, told: dict[str, Any]) -> Decision:
     payment, now = walk.payment, walk.now
     if payment.session_at is not None and now < payment.session_at + timedelta(seconds=policy.absent_grace_s):
         return quiet(payment, now + policy.poll_after(walk.looks.count))
-    return _unanswerable(walk, "session_absent", told)
+    if payment.ended:
+        return _unanswerable(walk, "session_absent", told)
+    return _look_again(walk, "session_absent", policy, told)
 
 
 def _refused(walk: Walk, policy: Policy, told: dict[str, Any]) -> Decision:
-    """A refused look proves nothing about the money; the next may be answered, as long as the session lives."""
-    payment, now = walk.payment, walk.now
-    if now >= _life_over(payment, policy):
-        return _unanswerable(walk, "status_refused", told)
-    again = _next_look(payment, now, policy, walk.looks.count)
-    if payment.ended:
-        return quiet(payment, again)
-    lapses = _unanswerable(walk, "status_refused", told).payment.due_at
-    return walk.due(lapses or again)
+    """A refused look proves nothing about the money."""
+    if walk.payment.ended and walk.now < _life_over(walk.payment, policy):
+        return quiet(walk.payment, _next_look(walk.payment, walk.now, policy, walk.looks.count))
+    return _look_again(walk, "status_refused", policy, told)
+
+
+def _look_again(walk: Walk, reason: str, policy: Policy, told: dict[str, Any]) -> Decision:
+    """Hold, and look on as long as the session can live: the next look may be answered."""
+    lapses = _unanswerable(walk, reason, told).payment.due_at
+    if walk.now >= _life_over(walk.payment, policy):
+        return walk.due(lapses)
+    return walk.due(lapses or _next_look(walk.payment, walk.now, policy, walk.looks.count))
 
 
 def _unanswerable(walk: Walk, reason: str, told: dict[str, Any]) -> Decision:
@@ -219,6 +284,8 @@ def _moved(walk: Walk) -> Decision:
 def _look_on(walk: Walk, policy: Policy) -> Decision:
     """Look at a held payment's session as long as it can live; after that only a person moves it."""
     over = walk.now >= _life_over(walk.payment, policy)
+    if over and walk.payment.hold is HoldReason.UNSEEN_SESSION:
+        return walk.due(walk.payment.unseen_until)
     looks = walk.looks.count if walk.payment is walk.before else 0  # an entry begins a new count
     return walk.due(None if over else _next_look(walk.payment, walk.now, policy, looks))
 

@@ -193,6 +193,15 @@ def next_state(payment: Payment, trigger: str) -> State:
     return State(cursor.state)
 
 
+def allows(payment: Payment, trigger: str) -> bool:
+    """Tell whether `next_state` would answer: there is such a transition, and no guard forbids it."""
+    try:
+        next_state(payment, trigger)
+    except MachineError:
+        return False
+    return True
+
+
 def planned(payment: Payment) -> Operation | None:
     """Give the first operation, in table order, that leaves the present state and whose guards hold."""
     for operation, guards in _PLANNED[payment.state]:

@@ -61,6 +61,19 @@ def plan(payment: Payment, now: datetime, policy: Policy) -> Plan:
     return Plan(Next.SEND, operation.value, operation)
 
 
+def wakes_at(payment: Payment, now: datetime, policy: Policy) -> datetime | None:
+    """
+    Say when a payment whose plan is to wait is to be planned anew; `None` if only an event can move it.
+
+    A rescue makes everything due that a dead worker held, also what has nothing to do before a
+    deadline of its own, or before a person acts: taken at its word, it would be planned without pause.
+    """
+    if payment.due_at is None or payment.due_at > now:
+        return payment.due_at
+    own = payment.deadline_at if payment.missing and payment.hold is None else payment.unseen_until
+    return own if own is not None and own > now and lapse(payment, own, policy) else None
+
+
 def lapse(payment: Payment, now: datetime, policy: Policy) -> str:
     """Give the word for the deadline that has passed, or nothing."""
     if payment.hold in (HoldReason.UNSEEN_SESSION, HoldReason.SESSION_UNKNOWN):
@@ -68,9 +81,12 @@ def lapse(payment: Payment, now: datetime, policy: Policy) -> str:
         # By policy `hold` a person or a webhook settles an unknown start, however long that takes.
         lasting = payment.hold is HoldReason.SESSION_UNKNOWN and policy.on_unknown_start is OnUnknownStart.HOLD
         return "unseen_session_over" if over and not lasting else ""
-    if payment.hold is not None or payment.ended:
+    fruitless = payment.claim_no - payment.progress_claim > policy.max_claims
+    if payment.hold is HoldReason.POISON and payment.due_at is not None:
+        return "poison" if fruitless else ""  # its looks take their workers down as well: no more of them
+    if payment.hold is not None or (payment.ended and payment.watch_until is None):
         return ""
-    if payment.claim_no - payment.progress_claim > policy.max_claims:
+    if fruitless:  # also after the end: a session that is watched on can take its workers down as well
         return "poison"
     if payment.state not in (State.COLLECTING, State.AUTHORIZED):
         return ""

@@ -32,6 +32,15 @@ class OnUnknownStart(StrEnum):
     """The caller is on the line: start again, with an entry that says so."""
 
 
+class OnWebhookAlone(StrEnum):
+    """What an authenticated webhook is worth that no status call can confirm any more."""
+
+    HOLD = "hold"
+    """Its body could be forged or old: a person must look."""
+    TRUST = "trust"
+    """Its body is the evidence; the entry says that nothing else is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """
@@ -47,9 +56,12 @@ class Policy:
         absent_grace_s: How long after the start a 404 on the status is taken for lag.
         poll_first_s, poll_factor, poll_max_s: The rhythm of polls.
         poll_retry_s: How soon a failed look is repeated at the latest.
+        evidence_s: How long the provider can still tell what became of a session that is over.
         on_unknown_start: See `OnUnknownStart`.
+        webhook_alone: See `OnWebhookAlone`.
         max_sessions: How many sessions one payment may start in all.
         max_claims: After how many claims without progress a payment is held as poison.
+        resolve_persons: How many people must agree on the resolution of a hold: 1 or 2.
         dial_prefixes: What a number to dial must begin with; empty allows none.
         backoff: Failures in a row to seconds until the next try.
     """
@@ -65,9 +77,12 @@ class Policy:
     poll_factor: float = 1.5
     poll_max_s: float = 5
     poll_retry_s: float = 30
+    evidence_s: float = 15 * 60
     on_unknown_start: OnUnknownStart = OnUnknownStart.SUPERSEDE
+    webhook_alone: OnWebhookAlone = OnWebhookAlone.HOLD
     max_sessions: int = 3
     max_claims: int = 20
+    resolve_persons: int = 1
     dial_prefixes: tuple[str, ...] = ()
     backoff: Backoff = plain_backoff
 
@@ -105,11 +120,19 @@ def _value(name: str, value: float | str, *, key: str) -> object:
         if value not in list(OnUnknownStart):
             raise ConfigurationError(f"{key}.{name}", "is not a choice", "use hold or supersede")
         return OnUnknownStart(str(value))
+    if name == "webhook_alone":
+        if value not in list(OnWebhookAlone):
+            raise ConfigurationError(f"{key}.{name}", "is not a choice", "use hold or trust")
+        return OnWebhookAlone(str(value))
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _A_YEAR_S:
         raise ConfigurationError(f"{key}.{name}", "is not a number from zero to a year", "give seconds or a count")
     if name in ("max_sessions", "max_claims"):
         if value < 1 or value != int(value):
             raise ConfigurationError(f"{key}.{name}", "is not a whole number of at least 1")
+        return int(value)
+    if name == "resolve_persons":
+        if value not in (1, 2):
+            raise ConfigurationError(f"{key}.{name}", "is neither 1 nor 2", "say how many people must agree")
         return int(value)
     if name == "poll_factor" and not 1 <= value <= 10:
         problem = "is below 1" if value < 1 else "is above 10"

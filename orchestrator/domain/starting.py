@@ -48,24 +48,25 @@ def after_authorize(
     return walk.step("retry", operation=Operation.AUTHORIZE, verdict=verdict, reason=verdict.reason, **changes).due(due)
 
 
-def wait_for_account(payment: Payment, context: Context, policy: Policy) -> Decision:
+def wait_for_account(payment: Payment, context: Context, policy: Policy, verdict: Verdict = PAUSED) -> Decision:
     """
-    Let an effect wait, because a person has paused the account: nothing was sent.
+    Let an effect wait, because a person has paused the account or its breaker is open: nothing was sent.
 
     The first time is an entry, and stops the start deadline's clock as the account's
     other troubles do; after that it is quiet until something else happens.
     """
-    due = context.now + timedelta(seconds=PAUSE_LOOK_S)
-    changes = _trouble(payment, context.now, troubled=True)
+    patience = 0.0 if payment.channel is Channel.PHONE else verdict.retry_after_s or 0.0
+    due = context.now + timedelta(seconds=max(PAUSE_LOOK_S, patience))
+    changes = _trouble(payment, context.now, troubled=verdict.cause in _TROUBLE)
     deadline = replace(payment, **changes).start_deadline(context.now, policy.start_pause_s)
     if deadline is not None and not policy.start_pause_s:
         due = min(due, deadline)
-    if not changes and payment.reason == PAUSED.reason:
+    if not changes and payment.reason == verdict.reason:
         return quiet(payment, due)
     # No attempt was intended, so the entry of a start that waits names none.
     operation = Operation.AUTHORIZE if payment.state is State.COLLECTING else None
     walk = Walk(payment, context)
-    return walk.step("retry", operation=operation, verdict=PAUSED, reason=PAUSED.reason, **changes).due(due)
+    return walk.step("retry", operation=operation, verdict=verdict, reason=verdict.reason, **changes).due(due)
 
 
 def intend(payment: Payment, context: Context, *, request_digest: str) -> Decision:
@@ -124,7 +125,7 @@ def _impossible(walk: Walk, verdict: Verdict) -> Decision:
     the payment from opening another.
     """
     payment = walk.payment
-    if verdict.session is None or payment.hold is not None:
+    if verdict.session is None or payment.reason == "session_never_intended":
         return quiet(payment, payment.due_at)
     told: dict[str, Any] = {"operation": Operation.START_SESSION, "verdict": verdict}
     extra = {"other_session": verdict.session.id}
@@ -145,13 +146,20 @@ def _adopt(walk: Walk, session: Session, policy: Policy, told: dict[str, Any]) -
     if doubted and payment.hold in (HoldReason.SESSION_UNKNOWN, HoldReason.UNSEEN_SESSION):
         # The very answer that was missing has come: the session that was in doubt is this one.
         walk.release("answer_arrived")
-        started["outcome"] = None
+        started["outcome"] = payment.outcome if payment.outcome is Outcome.HUNG_UP else None
     if doubted and sessions == 1:
         started["unseen_until"] = None
     walk.step("start_session", **told, **started)
     if walk.payment.cancel_requested or walk.payment.hold is not None:
         return walk.due(now)
+    if payment.channel is Channel.PHONE and told["verdict"].observation is not None:
+        return walk.due(now)  # a webhook told of it: there is nothing to dial, and its end comes with it
     return publish(walk, policy)
+
+
+def dialable(payment: Payment, policy: Policy) -> bool:
+    """Tell whether the call may be handed over: to the numbers that the account allows, or to nobody (digital)."""
+    return payment.channel is Channel.DIGITAL or (payment.number or "").startswith(policy.dial_prefixes or ("\0",))
 
 
 def publish(walk: Walk, policy: Policy) -> Decision:
@@ -160,7 +168,7 @@ def publish(walk: Walk, policy: Policy) -> Decision:
     first_look = now + policy.poll_after(0)
     if payment.channel is Channel.DIGITAL:
         return walk.step("hand_over", operation=Operation.HAND_OVER).notify("link_sent").due(first_look)
-    if not (payment.number or "").startswith(policy.dial_prefixes or ("\0",)):
+    if not dialable(payment, policy):
         return walk.hold(HoldReason.NUMBER_NOT_ALLOWED).due(first_look)
     until = now + timedelta(seconds=policy.hand_over_s)
     walk.step("hand_over", operation=Operation.HAND_OVER, hand_over_until=until)
@@ -170,7 +178,7 @@ def publish(walk: Walk, policy: Policy) -> Decision:
 def _keep_in_sight(walk: Walk, session: Session, policy: Policy, told: dict[str, Any]) -> Decision:
     """Record a session that came too late to be ours; it may be paid, so the payment doesn't end without it."""
     payment, now = walk.payment, walk.now
-    if payment.session_id == session.id:
+    if payment.session_id is not None and payment.session_id.lower() == session.id.lower():
         return quiet(payment, payment.due_at)
     extra = {"other_session": session.id}
     until = now + timedelta(seconds=policy.session_life_s)
@@ -231,13 +239,18 @@ def _no_effect(
     if payment.cancel_requested:
         if payment.unseen_until is not None:
             return walk.hold(HoldReason.UNSEEN_SESSION, **told, **closed).due(payment.unseen_until)
-        return fail(walk, Outcome.CANCELLED_BY_HOST, "cancelled", **told, open_attempt=None)
+        return fail(walk, wished(payment), "cancelled", **told, open_attempt=None)
     failures = payment.failures + 1
     # Nothing was sent for want of a token: then the token call's refusal counts.
     causes = _TOKEN_TROUBLE if verdict.kind is VerdictKind.NOT_SENT else _TROUBLE
     changes = closed | {"failures": failures} | _trouble(payment, walk.now, troubled=verdict.cause in causes)
     walk.step("retry", **told, **changes)
     return walk.due(_retry_at(walk.payment, failures, verdict, walk.now, policy))
+
+
+def wished(payment: Payment) -> Outcome:
+    """Give what a payment ends as that the host wants ended: its caller has hung up, or it was cancelled."""
+    return Outcome.HUNG_UP if payment.outcome is Outcome.HUNG_UP else Outcome.CANCELLED_BY_HOST
 
 
 def fail(walk: Walk, outcome: Outcome, reason: str, **details: Any) -> Decision:

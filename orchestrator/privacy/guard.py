@@ -11,7 +11,7 @@ Must not know who asks. Next: `text`.
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from orchestrator.domain.errors import InvalidInput
@@ -42,6 +42,8 @@ _HEX = re.compile(
     r"(?<![0-9A-Za-z])(?:[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?=\d*[a-fA-F])[0-9a-fA-F]{32,})(?![0-9A-Za-z])"
 )
 """UUIDs and hexadecimal digests: 183 of 200,000 random UUIDs would pass for a card number otherwise."""
+
+_HEX_LETTER = re.compile(r"[a-fA-F]")
 
 _E164_DIGITS = 14
 """A number after `+` with at most so many digits is a phone number; no brand's longer card starts like one."""
@@ -164,8 +166,18 @@ def _tracks(text: str) -> Iterator[_Find]:
     for match in _TRACK_1.finditer(text):
         yield _Find(*match.span(), "card track data")
     for match in _TRACK_2.finditer(text):
-        if match[1] or is_card_number(_ascii(match[2])):
+        if match[1] or (is_card_number(_ascii(match[2])) and not _in_digest(text, *match.span())):
             yield _Find(*match.span(), "card track data")
+
+
+def _in_digest(text: str, start: int, end: int) -> bool:
+    """Tell whether `d`, the separator of a track, is only one of a digest's letters."""
+    around = [match for match in _HEX.finditer(text) if match.start() <= start and end <= match.end()]
+    return any(_HEX_LETTER.search(text[each.start() : start] + text[end : each.end()]) for each in around)
+
+
+def _within(span: tuple[int, int], larger: Iterable[re.Match[str]]) -> bool:
+    return any(match.start() <= span[0] and span[1] <= match.end() for match in larger)
 
 
 def _codes(text: str) -> Iterator[_Find]:
@@ -183,14 +195,14 @@ def _pairs(pattern: re.Pattern[str], text: str) -> Iterator[_Find]:
 
 
 def _cards(text: str) -> Iterator[_Find]:
-    exempt: list[tuple[int, int]] | None = None
+    exempt: list[re.Match[str]] | None = None
     for run in _RUN.finditer(text):
         if run.end() - run.start() < SHORTEST:
             continue
         if exempt is None:
-            exempt = [match.span() for match in _HEX.finditer(text)]
+            exempt = list(_HEX.finditer(text))
         for start, end in _cards_in_run(text, run.start(), run.end()):
-            if any(low <= start and end <= high for low, high in exempt):
+            if _within((start, end), exempt):
                 continue
             tail = _AFTER_CARD.match(text, end)
             yield _Find(start, tail.end() if tail else end, "what looks like a card number")

@@ -6,6 +6,6 @@ Home of `httpx`, `httpx-aiohttp` and the exceptions of `aiohttp`; shares
 trouble never leaves this package as an exception: it is a `Verdict`.
 
 Read in this order: `backoff`, `profile`, `gateway`, `config`, `connections`,
-`transport`, `message`, `verdicts`, `tokens`, `answers`, `request`, `line`,
-`authorize`, `account`, `client`.
+`transport`, `message`, `verdicts`, `budget`, `breaker`, `tokens`, `answers`,
+`request`, `line`, `authorize`, `account`, `client`.
 """

@@ -9,6 +9,7 @@ database or what a verdict leads to. Next: `client`.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.machine import Operation
@@ -18,6 +19,7 @@ from orchestrator.interactions import Definition
 from orchestrator.ports import Prepared
 from orchestrator.provider.answers import observation_of, session_of
 from orchestrator.provider.authorize import Authorizer, without_token
+from orchestrator.provider.breaker import Kind
 from orchestrator.provider.config import SESSION_STATUS, START
 from orchestrator.provider.line import Call, Line
 from orchestrator.provider.request import Request, prepared
@@ -71,7 +73,7 @@ class AccountProvider:
         account = self._line.account
         return prepared(operation, payment, fields, account=account, definition=definition, config=self._config[name])
 
-    async def send(self, prepared: Prepared) -> Verdict:
+    async def send(self, prepared: Prepared, *, by: datetime | None = None) -> Verdict:
         """
         Send a request that this provider has prepared.
 
@@ -81,6 +83,7 @@ class AccountProvider:
 
         Args:
             prepared: From `prepare`.
+            by: For a look: when its evidence is lost; without it, it goes before other looks.
 
         Returns:
             The verdict. Remote trouble and defects alike are verdicts; only cancellation is raised.
@@ -96,7 +99,8 @@ class AccountProvider:
         account = self._line.account
         starts = prepared.operation is Operation.START_SESSION
         deadline_s = account.start_deadline_s if starts else account.call_deadline_s
-        call = self._line.call(deadline_s, prepared.definition.method, prepared.url)
+        kind = Kind.START if starts else Kind.LOOK
+        call = self._line.call(deadline_s, prepared.definition.method, prepared.url, kind=kind, by=by)
         try:
             verdict = await self._line.burst(
                 call, lambda: self._attempt(call, prepared), _repeatable_start if starts else _repeatable_look
@@ -140,7 +144,10 @@ class AccountProvider:
         renewed = await self._authorizer.token(self._line.left(call))
         if isinstance(renewed, Verdict):
             return without_token(renewed)
-        return await self._once(call, request, renewed)
+        verdict = await self._once(call, request, renewed)
+        if verdict.cause is Cause.UNAUTHORIZED:
+            self._line.breaker.blame(call.kind, verdict)
+        return verdict
 
     async def _once(self, call: Call, request: Request, token: Token | None) -> Verdict:
         bearer = None if token is None else token.grant.value

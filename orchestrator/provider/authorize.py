@@ -17,6 +17,7 @@ from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.verdict import Cause, Verdict, VerdictKind
 from orchestrator.interactions import Definition, render
 from orchestrator.provider.answers import grant_of
+from orchestrator.provider.breaker import Kind
 from orchestrator.provider.line import Line
 from orchestrator.provider.request import secrets_of, shown_url
 from orchestrator.provider.tokens import Grant, Token, TokenCache
@@ -84,7 +85,8 @@ class Authorizer:
 
         Crash: a token that nobody holds expires by itself.
         """
-        call = self._line.call(self._line.account.call_deadline_s, self._rendered.method, self._url)
+        line = self._line
+        call = line.call(line.account.call_deadline_s, self._rendered.method, self._url, kind=Kind.TOKEN)
 
         async def attempt() -> Grant | Verdict:
             answer = await self._line.once(call, self._rendered, fresh=False, private=self._private)
@@ -105,7 +107,7 @@ class Authorizer:
 
 def without_token(verdict: Verdict) -> Verdict:
     """Give the verdict on a call that could not be sent for want of a token."""
-    cause = verdict.cause if verdict.kind is VerdictKind.REJECTED else Cause.NONE
+    cause = verdict.cause if verdict.kind in (VerdictKind.REJECTED, VerdictKind.NOT_SENT) else Cause.NONE
     return replace(verdict, kind=VerdictKind.NOT_SENT, cause=cause, reason=f"token_{verdict.reason}")
 
 

@@ -7,18 +7,22 @@ the store: the composition root hands in configurations and a way to look up an
 old definition. This is the last module of the package.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from random import Random
 from typing import Self
 
+from orchestrator.domain.condition import Condition
 from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.outcome import Observation
 from orchestrator.domain.payment import Channel, Payment
-from orchestrator.interactions import Definition, fields_to_collect
+from orchestrator.domain.verdict import Verdict
+from orchestrator.interactions import Definition, fields_to_collect, parse
 from orchestrator.ports import Clock
 from orchestrator.provider.account import AccountProvider
 from orchestrator.provider.authorize import Authorizer
 from orchestrator.provider.config import AUTHORIZE, SESSION_STATUS, START, AccountConfig
 from orchestrator.provider.line import Line
+from orchestrator.provider.notice import notice
 
 __all__ = ["AccountProvider", "ProviderPool"]
 
@@ -126,6 +130,22 @@ class ProviderPool:
         }
         return account.provider({**account.config.definitions, **pinned})
 
+    async def acquaint(self, payment: Payment, stored: Callable[[str], Awaitable[str | None]]) -> None:
+        """
+        Compile what the payment is pinned to and a process with other settings has published since this one began.
+
+        Args:
+            payment: One that `of` will be asked about.
+            stored: Digest to the published text; `None` if there is none.
+
+        Raises:
+            DefinitionError: This version can't read it.
+            Unavailable: The database does not answer.
+        """
+        for name, digest in payment.definitions.items():
+            if digest not in self._compiled and self._load(digest) is None and (text := await stored(digest)):
+                self._compiled[digest] = parse(text, name=f"{name}.xml")
+
     def current(self, account: str) -> AccountProvider:
         """
         Give an account's provider with its present definitions.
@@ -165,6 +185,45 @@ class ProviderPool:
         definitions = self._of_channel(account, channel).values()
         supplied = self._account(account).config.roles.supplied
         return fields_to_collect(list(definitions), supplied=supplied)
+
+    def notice(self, account: str, body: bytes, currency: str) -> Observation:
+        """
+        Read a webhook's body by the account's gateway profile.
+
+        Args:
+            account: Its name.
+            body: As it came.
+            currency: ISO 4217 code that gives the decimals of its amount.
+
+        Raises:
+            InvalidInput: The body is not one, or holds card data.
+            ConfigurationError: The account is not configured.
+        """
+        line = self._account(account).line
+        return notice(line.account.gateway, body, currency, redact=line.redact)
+
+    def condition(self, account: str) -> Condition:
+        """
+        Say how the account fares with its provider, as this process sees it.
+
+        Raises:
+            ConfigurationError: The account is not configured.
+        """
+        return self._account(account).line.condition()
+
+    def barred(self, account: str) -> Verdict | None:
+        """
+        Give the verdict on a start that would be kept back by breaker or Retry-After; `None` if it may be tried.
+
+        Raises:
+            ConfigurationError: The account is not configured.
+        """
+        return self._account(account).line.barred()
+
+    def shared_by(self, workers: int) -> None:
+        """Divide every account's budget among so many live workers."""
+        for account in self._accounts.values():
+            account.line.budget.shared_by(workers)
 
     async def close(self) -> None:
         """Stop renewals and close every idle connection; calls in flight end by themselves."""

@@ -80,6 +80,7 @@ class AccountConfig:
         amount_unit: How the amount is sent: `major` ("12.40") or `minor` ("1240").
         optional_fields: Names that may stay unset; they are removed, as VCC does.
         connections: The most requests in flight at once.
+        requests_per_second: The account's budget, all workers together; `None` for no limit.
         start_idle_s: For how long a connection may have been idle to carry a Start Session;
             0 takes a fresh one each time. Two seconds or more would make needless unknowns.
         digest_key: Keys the digest of requests, so that nobody can try out payer data against it.
@@ -98,6 +99,7 @@ class AccountConfig:
     amount_unit: Literal["major", "minor"] = "major"
     optional_fields: frozenset[str] = frozenset()
     connections: int = 512
+    requests_per_second: float | None = None
     start_idle_s: float = 0.0
     digest_key: bytes = field(default=b"", repr=False)
     verify: ssl.SSLContext | None = None

@@ -3,7 +3,7 @@ From what happened on the wire to a verdict.
 
 Owns the two tables of the design's section on verdicts that concern HTTP: causes
 of exceptions, for either transport, and status codes. Pure. Must not know
-operations, tokens or payments. Next: `tokens`.
+operations, tokens or payments. Next: `budget`.
 
 The exception names of httpx-aiohttp lie about what was sent: a POST that the
 server has read before it hung up comes out as `httpx.ConnectTimeout`. So the

@@ -6,7 +6,7 @@ what VCC would refuse, and takes its cue for everything else from the prefix of
 the merchant reference (`SCRIPTS`, one line each). For demos, for a host's own
 tests, and for this project's. It knows nothing of the flow, the definitions or
 the store: the orchestrator meets it only over HTTP. Read in this order:
-`options`, `script`, `table`, `clock`, `intake`, `bodies`, `sessions`, `app`, `run`.
+`options`, `script`, `table`, `clock`, `intake`, `bodies`, `sessions`, `webhooks`, `app`, `run`.
 """
 
 from orchestrator.sandbox.options import SandboxOptions

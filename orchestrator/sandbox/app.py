@@ -23,6 +23,7 @@ from orchestrator.sandbox.options import SandboxOptions
 from orchestrator.sandbox.script import Act, Channel, Endpoint, Fault, RetryAfter
 from orchestrator.sandbox.sessions import Twin
 from orchestrator.sandbox.table import SCRIPTS
+from orchestrator.sandbox.webhooks import Webhooks
 
 MAX_BODY = 64 * 1024
 """Bytes of a request; more is answered with 413."""
@@ -37,9 +38,9 @@ class _Severed(Exception):  # noqa: N818 - reads as what happened
     """The connection was broken on purpose; there is nobody to answer."""
 
 
-def build_app(options: SandboxOptions, twin: Twin, clock: SandboxClock) -> web.Application:
+def build_app(options: SandboxOptions, twin: Twin, clock: SandboxClock, webhooks: Webhooks) -> web.Application:
     """Put the routes together over one twin."""
-    provider = _Provider(options, twin, clock)
+    provider = _Provider(options, twin, clock, webhooks)
     phone, digital = partial(provider.start, Channel.PHONE), partial(provider.start, Channel.DIGITAL)
     app = web.Application(middlewares=[_json_errors], client_max_size=MAX_BODY)
     for path in ("/auth/connect/token", "/Auth/connect/token"):
@@ -55,16 +56,18 @@ def build_app(options: SandboxOptions, twin: Twin, clock: SandboxClock) -> web.A
     app.router.add_get("/globalpci/v1/session/{id}", status, allow_head=False)
     app.router.add_get("/_sandbox/stats", provider.stats)
     app.router.add_get("/_sandbox/scripts", provider.scripts)
+    app.router.add_get("/_sandbox/webhooks/{reference}", provider.webhooks)
     app.router.add_post("/_sandbox/reset", provider.reset)
     app.router.add_post("/_sandbox/advance", provider.advance)
     return app
 
 
 class _Provider:
-    def __init__(self, options: SandboxOptions, twin: Twin, clock: SandboxClock) -> None:
+    def __init__(self, options: SandboxOptions, twin: Twin, clock: SandboxClock, webhooks: Webhooks) -> None:
         self._options = options
         self._twin = twin
         self._clock = clock
+        self._webhooks = webhooks
 
     def counted(self, endpoint: Endpoint, handler: _Handler) -> _Handler:
         """Wrap a handler so that its calls and answers are counted, refusals and broken lines included."""
@@ -101,7 +104,9 @@ class _Provider:
             self._twin.check_token(token, start.reference)
         if fault is not None and not fault.effect:
             return await self._go_wrong(request, fault, {})
-        body = bodies.started(self._twin.make_session(channel, start))
+        session = self._twin.make_session(channel, start)
+        self._webhooks.owe(session)
+        body = bodies.started(session)
         return _json(200, body) if fault is None else await self._go_wrong(request, fault, body)
 
     async def status(self, request: web.Request) -> web.StreamResponse:
@@ -116,6 +121,9 @@ class _Provider:
 
     async def stats(self, _request: web.Request) -> web.Response:
         return _json(200, self._twin.stats())
+
+    async def webhooks(self, request: web.Request) -> web.Response:
+        return _json(200, {"webhooks": self._twin.told(request.match_info["reference"])})
 
     async def scripts(self, _request: web.Request) -> web.Response:
         scripts = (*SCRIPTS, *self._options.faults)

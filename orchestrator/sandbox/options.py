@@ -33,6 +33,9 @@ class SandboxOptions:
             references in any order. 0 draws a new seed at every start, because a
             real provider never repeats a session id, not even after a restart.
         faults: Further scripts, looked up before the documented ones (`load_faults`).
+        webhook_url: Where the end of each session is told, such as
+            `http://127.0.0.1:8088/webhooks/emea`; nowhere if empty.
+        webhook_token: The bearer token that goes with it.
 
     Raises:
         ConfigurationError: For a value no server could run with.
@@ -49,6 +52,8 @@ class SandboxOptions:
     speed: float = 1.0
     seed: int = 0
     faults: tuple[Script, ...] = ()
+    webhook_url: str = ""
+    webhook_token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -57,5 +62,7 @@ class SandboxOptions:
             raise ConfigurationError("sandbox.speed", "is not a positive number", "1 is the documented pace")
         if self.token_life_s <= 0:
             raise ConfigurationError("sandbox.token_life_s", "is not positive", "give seconds, such as 3600")
+        if self.webhook_url and not self.webhook_url.startswith(("http://", "https://")):
+            raise ConfigurationError("sandbox.webhook_url", "is not an http or https URL", "give the whole address")
         if self.currency not in EXPONENTS:
             raise ConfigurationError("sandbox.currency", "is not an ISO 4217 currency", "use a code such as GBP")

@@ -7,6 +7,7 @@ a callback. Last of the package.
 """
 
 import asyncio
+import json
 import secrets
 import signal
 import time
@@ -22,6 +23,7 @@ from orchestrator.sandbox.app import build_app
 from orchestrator.sandbox.clock import SandboxClock
 from orchestrator.sandbox.options import SandboxOptions
 from orchestrator.sandbox.sessions import Twin
+from orchestrator.sandbox.webhooks import Webhooks
 
 _WALL: Callable[[], float] = time.time  # noqa: TID251 - the default; callers with another time give theirs
 
@@ -57,7 +59,8 @@ class Sandbox:
         self._options = options
         self._clock = SandboxClock(clock, wall, options.speed)
         self._twin = Twin(options, self._clock, options.seed or secrets.randbits(64))
-        app = build_app(options, self._twin, self._clock)
+        self._sent = Webhooks(options, self._clock, self._twin.status_of)
+        app = build_app(options, self._twin, self._clock, self._sent)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.1)
 
     async def __aenter__(self) -> Self:
@@ -75,12 +78,21 @@ class Sandbox:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._sent.aclose()
         await self._runner.cleanup()
         self.base_url = ""
 
     def stats(self) -> dict[str, Any]:
         """Give the counts since the start or the last reset, as `/_sandbox/stats` does (`Twin.stats`)."""
         return self._twin.stats()
+
+    def webhooks(self, reference: str) -> list[bytes]:
+        """Give the bodies of the webhooks for a reference's sessions, as `/_sandbox/webhooks/REFERENCE` does."""
+        return [json.dumps(body).encode() for body in self._twin.told(reference)]
+
+    def webhook_answers(self) -> dict[str, int]:
+        """Give how often which answer came to the webhooks that were sent: an HTTP status, or `cut` for none."""
+        return dict(self._sent.answers)
 
     def reset(self) -> None:
         """Forget tokens, sessions and counts, as `/_sandbox/reset` does."""

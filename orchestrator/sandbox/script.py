@@ -152,6 +152,22 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Telling:
+    """
+    How a session's end is told by webhook, where one is wanted.
+
+    Attributes:
+        times: How often, though it was taken.
+        late_s: How long after the end, in seconds at speed 1.
+        overtaken: Whether the session's first state is told after its end.
+    """
+
+    times: int = 1
+    late_s: float = 0.0
+    overtaken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """
     A session at one moment.
@@ -188,6 +204,7 @@ class Script:
         start: What goes wrong at the two endpoints that start sessions.
         status: What goes wrong when the status is read.
         foreign_session: Whether the status names another session than was asked for.
+        telling: How its webhook comes.
 
     Raises:
         InvalidInput: For steps that don't begin at 0 or don't grow, or a prefix that no reference can have.
@@ -202,6 +219,7 @@ class Script:
     start: Fault | None = None
     status: Fault | None = None
     foreign_session: bool = False
+    telling: Telling = Telling()
 
     def __post_init__(self) -> None:
         if not (self.prefix.isascii() and self.prefix.isalnum() and self.prefix == self.prefix.upper()):
@@ -227,6 +245,13 @@ class Script:
         if channel is Channel.DIGITAL and elapsed_s >= LINK_LIFE_S:
             return Look("Expired", LINK_LIFE_S, ended=True)
         return Look(current.state, current.after_s)
+
+    def end_s(self, channel: Channel) -> float | None:
+        """Give when the session is over, in seconds since it was made; `None` for never."""
+        last = None if self.endless else self.steps[-1].after_s
+        if channel is Channel.DIGITAL:
+            return LINK_LIFE_S if last is None else min(last, LINK_LIFE_S)
+        return last
 
     def fault(self, endpoint: Endpoint, call: int) -> Fault | None:
         """Give what goes wrong with the `call`-th call of the endpoint for one reference, if anything."""

@@ -4,7 +4,7 @@ What the twin remembers: tokens, sessions, and how often it was called.
 Owns all state of a sandbox, in memory only; every method is synchronous, so
 that within one event loop none can see another's half. Knows no HTTP. Ids and
 tokens come from a seed and from what they name, never from the order of
-arrival. Next: `app`.
+arrival. Next: `webhooks`.
 """
 
 import base64
@@ -126,6 +126,19 @@ class Twin:
     def status_of(self, session: ProviderSession, look: Look) -> dict[str, Any]:
         """Give the answer to a status call."""
         return dict(bodies.status(session, look, session.made_wall + self._clock.real_s(look.since_s)))
+
+    def told(self, reference: str) -> list[dict[str, Any]]:
+        """
+        Give the bodies of the webhooks that the provider would send for a reference's sessions, oldest first.
+
+        It sends them for hours, also when a status call no longer tells the result.
+        """
+        found = []
+        for session in self._sessions.values():
+            if session.start.reference == reference:
+                look = session.script.look(self._clock.now() - session.made_s, session.channel)
+                found.append(self.status_of(session, look))
+        return found
 
     def arrived(self, endpoint: Endpoint) -> None:
         """Count a call, whatever becomes of it."""

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.domain.errors import ConfigurationError, InvalidInput
-from orchestrator.sandbox.script import Act, Charged, Fault, Gateway, RetryAfter, Script, Step
+from orchestrator.sandbox.script import Act, Charged, Fault, Gateway, RetryAfter, Script, Step, Telling
 
 _BEFORE = (Step(0, "Created"), Step(0.1, "Started"), Step(0.3, "InProgress"))
 _ACCEPT = Gateway("ACCEPT", ("100",))
@@ -42,6 +42,10 @@ def _start(prefix: str, what: str, fault: Fault, ends: str = _PAID) -> Script:
 
 def _status(prefix: str, what: str, fault: Fault) -> Script:
     return Script(prefix, what, _PAID, _to("Finished"), gateway=_ACCEPT, status=fault)
+
+
+def _told(prefix: str, what: str, telling: Telling) -> Script:
+    return Script(prefix, what, _PAID, _to("Finished"), gateway=_ACCEPT, telling=telling)
 
 
 def _refusal(status: int, message: str, *, first: int | None = 1, effect: bool = False) -> Fault:
@@ -177,7 +181,13 @@ _BOTH_FAULTS = (
     ),
 )
 
-SCRIPTS: tuple[Script, ...] = (*_ENDINGS, *_START_FAULTS, *_STATUS_FAULTS, *_BOTH_FAULTS)
+_WEBHOOK_FAULTS = (
+    _told("TOLDTWICE", "its webhook is sent twice", Telling(times=2)),
+    _told("TOLDLATE", "its webhook comes 20 minutes after the end", Telling(late_s=20 * 60)),
+    _told("OVERTAKEN", "a webhook of its beginning comes after that of its end", Telling(overtaken=True)),
+)
+
+SCRIPTS: tuple[Script, ...] = (*_ENDINGS, *_START_FAULTS, *_STATUS_FAULTS, *_BOTH_FAULTS, *_WEBHOOK_FAULTS)
 """The documented table, in reading order."""
 
 

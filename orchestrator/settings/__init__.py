@@ -13,13 +13,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from orchestrator.privacy.secret import is_reference
 from orchestrator.settings.accounts import AccountSettings, DefinitionPaths, RoleNames
 from orchestrator.settings.gateways import GatewaySettings
 from orchestrator.settings.sources import Problem, explain, find_file, gather, refuse
-from orchestrator.settings.types import Frozen, Seconds, SecretReference, Surroundings, resolved, wrong
+from orchestrator.settings.types import Frozen, Seconds, SecretReference, Surroundings, resolved, surroundings, wrong
 
 __all__ = [
     "AccountSettings",
@@ -56,6 +64,10 @@ def _database_url(value: object, info: ValidationInfo) -> object:
     if scheme.startswith("sqlite") and not rest.startswith("/"):
         raise wrong("names a host, which SQLite has not", "write three slashes before the path")
     return f"{_DRIVERS[scheme]}://{rest}"
+
+
+def _from_base(value: Path | None, info: ValidationInfo) -> Path | None:
+    return None if value is None else surroundings(info).base_dir / value.expanduser()
 
 
 def _without_password(url: str) -> str:
@@ -98,6 +110,21 @@ class WorkerSettings(Frozen):
         return self
 
 
+class ServiceSettings(Frozen):
+    """
+    How `orchestrator serve` listens.
+
+    Attributes:
+        host: The address to listen on; TLS is the business of what stands in front of it.
+        port: The port; 0 takes a free one.
+        webhook_token: The bearer token that webhooks must carry, by reference, at least 16 characters.
+    """
+
+    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8088
+    webhook_token: SecretReference = None
+
+
 class Settings(Frozen):
     """
     All settings.
@@ -108,7 +135,12 @@ class Settings(Frozen):
             Behind pgbouncer in transaction mode: `postgresql+psycopg://...?pooled=true`.
         sealing_key: The keys for payer data, by reference; without it SQLite makes a key
             file beside the database.
+        mark_file: Where this host remembers how far the database was, to notice an old copy that
+            was put back. Beside a SQLite file by default; for PostgreSQL name one. Best on other
+            storage than the database's.
+        hold_age_s: After how many seconds a hold that nobody resolves turns health amber.
         worker: How a worker works.
+        service: How `orchestrator serve` listens.
         accounts: Provider configurations by name.
         log_level: The least severe log line that is written.
         log_format: `auto` is the console on a terminal and JSON elsewhere.
@@ -118,7 +150,10 @@ class Settings(Frozen):
         default="sqlite+aiosqlite:///orchestrator.db", repr=False
     )
     sealing_key: SecretReference = None
+    mark_file: Annotated[Path | None, AfterValidator(_from_base)] = None
+    hold_age_s: Annotated[float, Field(gt=0, le=30 * 86400, allow_inf_nan=False)] = 4 * 3600.0
     worker: WorkerSettings = WorkerSettings()
+    service: ServiceSettings = ServiceSettings()
     accounts: dict[_AccountName, AccountSettings] = Field(default_factory=dict)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"

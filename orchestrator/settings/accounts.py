@@ -98,6 +98,8 @@ class AccountSettings(Frozen):
         call_deadline_s: The whole of one call, in seconds.
         start_deadline_s: The whole of a Start Session call, in seconds; shorter than a worker trusts its claim.
         body_limit_bytes: The longest answer that is read.
+        requests_per_second: The budget of all workers together, shared by those that live; 0 for none.
+            It carries this x 450 waiting payments: two looks in the 15 minutes of their evidence.
         policy: Deviations from the default policy, by channel.
     """
 
@@ -118,6 +120,7 @@ class AccountSettings(Frozen):
     call_deadline_s: Seconds = 10.0
     start_deadline_s: Seconds = 5.0
     body_limit_bytes: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 262_144
+    requests_per_second: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] = 50.0
     policy: dict[Literal["phone", "digital"], dict[str, NumberOrWord]] = Field(default_factory=dict)
 
     def config_values(self) -> dict[str, str]:

@@ -8,8 +8,9 @@ away from connections. Must not know any table. Next: `writes`.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
@@ -21,6 +22,29 @@ Result = TypeVar("Result")
 Work = Callable[[AsyncConnection], Awaitable[Result]]
 Sleep = Callable[[float], Awaitable[None]]
 TRIES = 5
+
+
+class Guard(Protocol):
+    """What must be so before anything is written, and after."""
+
+    async def demand(self, connection: AsyncConnection) -> None:
+        """Raise what the caller gets instead of a write."""
+        ...
+
+    async def refusal(self, connection: AsyncConnection) -> Exception | None:
+        """Give that, with word of it left in the transaction, which is committed with nothing else in it."""
+        ...
+
+    def unmoved(self) -> bool:
+        """Tell whether the write went where the database is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What the guard left in the transaction, instead of the work; raised when that is committed."""
+
+    error: Exception
 
 
 class Database:
@@ -37,6 +61,7 @@ class Database:
         self.engines: Engines = open_engines(self.url)
         self.dialect = self.engines.dialect
         self.sleep = sleep
+        self.guard: Guard | None = None
         self._running: set[asyncio.Task[Any]] = set()
         self._retrying = AsyncRetrying(
             retry=retry_if_exception_type(Silent), stop=stop_after_attempt(TRIES),
@@ -68,9 +93,18 @@ class Database:
         async def once() -> Result:
             with heard():
                 async with self.engines.write.begin() as connection:
-                    return await work(connection)
+                    done = await self._guarded(connection, work)
+            if isinstance(done, _Refusal):
+                raise done.error
+            if self.guard is not None and not self.guard.unmoved():
+                raise Silent("its file was replaced meanwhile")
+            return done
 
         return await self._shielded(self._retrying.copy()(once) if again else once())
+
+    async def _guarded(self, connection: AsyncConnection, work: Work[Result]) -> "Result | _Refusal":
+        refusal = await self.guard.refusal(connection) if self.guard is not None else None
+        return await work(connection) if refusal is None else _Refusal(refusal)
 
     async def write(self, work: Work[Result], *, again: bool = True) -> Result:
         """

@@ -6,8 +6,8 @@ carries its change with it in one transaction, so that nothing is changed withou
 its entry. Must not know who may do what. Next: `store`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -21,12 +21,14 @@ from orchestrator.records import Pause
 from orchestrator.store.access import Database
 from orchestrator.store.faults import Refused, Silent, unavailable
 from orchestrator.store.hints import hint
-from orchestrator.store.rows import row_of_entry
-from orchestrator.store.schema import account_pause, audit_entry, unsealed
+from orchestrator.store.registers import account_pause
+from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, row_of_entry
+from orchestrator.store.schema import audit_entry, unsealed
 
 Change = Callable[[AsyncConnection], Awaitable[bool]]
 """What a note is about, in the note's own transaction; `False` when there is nothing to change, and so to note."""
 
+MOST_NOTES = 10_000
 _RACES = 20
 _OPEN = "open"
 _TAKEN = ("pk_audit_entry", "uq_audit_entry_head")
@@ -97,7 +99,33 @@ class Admin:
             await connection.execute(insert(unsealed), [{"chain_id": tried[-1].chain_id, "seq": tried[-1].seq}])
             return tried[-1]
 
-        return await self._raced(work)
+        entry = await self._raced(work)
+        if entry is not None:
+            self._acknowledged_note(entry)
+        return entry
+
+    def _acknowledged_note(self, entry: Entry) -> None:
+        """Hear of an entry that was committed, and told to be."""
+
+    async def noted(self, kinds: Collection[str], *, since: datetime) -> Sequence[Entry]:
+        """
+        Give the notes of these kinds since then, in order; at most the 10,000 newest, and of two days.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        days = [chain_of(since + timedelta(days=number)) for number in range(2)]
+        newest = (
+            select(*(audit_entry.c[name] for name in ENTRY_COLUMNS))
+            .where(audit_entry.c.chain_id.in_(days), audit_entry.c.at >= since, audit_entry.c.kind.in_(sorted(kinds)))
+            .order_by(audit_entry.c.chain_id.desc(), audit_entry.c.seq.desc())
+            .limit(MOST_NOTES)
+        )
+
+        async def work(connection: AsyncConnection) -> Sequence[Entry]:
+            return [entry_of(row) for row in reversed((await connection.execute(newest)).mappings().all())]
+
+        return await self._database.read(work)
 
     async def paused_accounts(self) -> dict[str, Pause]:
         """

@@ -208,6 +208,8 @@ class Claims:
         """
         Move only the due time, under the claim in the payment, without an entry.
 
+        Its worker lives, so its claims so far were not fruitless.
+
         Returns:
             `False` if fenced: nothing was written.
 
@@ -225,7 +227,9 @@ class Claims:
             payment.c.id == payment_.id, payment.c.version == payment_.version, payment.c.claim_no == payment_.claim_no,
             payment.c.claimed_by.is_not_distinct_from(claim), payment.c.due_at.is_not_distinct_from(due_at),
         )  # fmt: skip
-        statement = update(payment).where(or_(same, done_before)).values(due_at=due_at, claimed_by=claim)
+        statement = update(payment).where(or_(same, done_before)).values(
+            due_at=due_at, claimed_by=claim, progress_claim=payment.c.claim_no
+        )  # fmt: skip
 
         async def work(connection: AsyncConnection) -> bool:
             return (await connection.execute(statement)).rowcount == 1

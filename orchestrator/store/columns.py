@@ -1,5 +1,5 @@
 """
-Column types that mean the same on both databases.
+Column types that mean the same on both databases, and how constraints are named.
 
 Owns how an instant and a piece of ordered text are stored: PostgreSQL has types
 for them, SQLite gets text that sorts the same way. Knows no table.
@@ -9,7 +9,7 @@ Next: `schema`.
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, LargeBinary, Text
+from sqlalchemy import BigInteger, Column, DateTime, Dialect, Integer, LargeBinary, MetaData, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from orchestrator.domain.entry import instant
@@ -56,3 +56,16 @@ Id = Text().with_variant(Text(collation="C"), "postgresql")
 Hash = LargeBinary
 # SQLite numbers rows by itself only for a column that is exactly INTEGER PRIMARY KEY.
 RowNumber = BigInteger().with_variant(Integer(), "sqlite")
+
+OURS: MetaData = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def needed(name: str, kind: Any, *args: Any, **kwargs: Any) -> Column[Any]:
+    """Give a column that can't be null."""
+    return Column(name, kind, *args, nullable=False, **kwargs)

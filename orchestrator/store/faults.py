@@ -16,12 +16,13 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from orchestrator.domain.errors import (
     ConfigurationError,
     Conflict,
+    DatabaseDamaged,
     DatabaseMismatch,
     IntegrityViolated,
     OrchestratorError,
     Unavailable,
 )
-from orchestrator.store.engines import KEY
+from orchestrator.store.engines import KEY, LOG_GONE
 from orchestrator.store.schema import metadata
 
 _FIX = "wait until it is over, or ask for the payment that is there"
@@ -69,9 +70,14 @@ _FILE_WORDS = (
     ("file is not a database", DatabaseMismatch(KEY, "names a file that is no SQLite database", "correct the path")),
     ("readonly database", ConfigurationError(KEY, *_READ_ONLY)),
 )
+NO_ROOM = "there is no room left on its disk"
+_NO_ROOM_STATE = "53100"
 _SILENCES = (
     ("database is locked", "another program holds the file's lock"),
     ("database table is locked", "another program holds the file's lock"),
+    (LOG_GONE, "its `-wal` was removed while it was open: stop every process on it, put the file back anew"),
+    ("disk is full", NO_ROOM),
+    ("No space left on device", NO_ROOM),
     ("read-only transaction", "it is read-only: not the primary, or default_transaction_read_only is on"),
 )
 
@@ -108,7 +114,7 @@ def heard() -> Iterator[None]:
     Raises:
         Refused: It kept a rule, or can't store a value.
         ConfigurationError: Password, rights, or a file that can't be used.
-        IntegrityViolated: The file is damaged.
+        DatabaseDamaged: The file is damaged.
         Silent: Anything else from the driver.
     """
     try:
@@ -137,8 +143,9 @@ def _told(error: Exception) -> Exception:
         if words in text:
             return type(mismatch)(KEY, mismatch.problem, mismatch.fix)
     if "disk image is malformed" in text:
-        return IntegrityViolated("the database file is damaged: restore a backup")
-    return Silent(next((told for words, told in _SILENCES if words in text), type(error).__name__))
+        return DatabaseDamaged("the database file is damaged: restore a backup")
+    known = NO_ROOM if state == _NO_ROOM_STATE else None
+    return Silent(known or next((told for words, told in _SILENCES if words in text), type(error).__name__))
 
 
 def rule_of(error: DBAPIError) -> str:

@@ -28,6 +28,7 @@ APPEND_ONLY: Mapping[str, str] = {
     "log_leaf": "idx = new.idx or (chain_id = new.chain_id and seq = new.seq)",
     "definition": "digest = new.digest and text <> new.text",
     "schema_record": "id = new.id",
+    "incarnation": "number = new.number or id = new.id",
 }
 """Tables whose rows are never changed or removed, and when a new row collides with one of them."""
 
@@ -71,7 +72,7 @@ def _append_only(table: str, collides: str) -> list[str]:
     # A row number that is given by hand could collide too, and REPLACE would take the other row
     # away. Where none is given it reads as -1 here: so -1 itself must never be stored.
     by_number = f"exists (select 1 from {table} where ({collides}) or rowid = new.rowid)"  # noqa: S608 - our own words
-    extends = [] if table != "audit_entry" else [*_broken(ENTRY_RULES["sqlite"]), *_CHAIN]
+    extends = {"audit_entry": [*_broken(ENTRY_RULES["sqlite"]), *_CHAIN], "incarnation": _LIVES}.get(table, [])
     found = [
         _trigger(f"tr_{table}_update", f"before update on {table}", [(never, "true")]),
         _trigger(f"tr_{table}_delete", f"before delete on {table}", [(never, "true")]),
@@ -105,6 +106,20 @@ _CHAIN = [
         (
             "new.seq > 1 and substr(new.chain_id, 1, 4) = 'pay-'"
             " and not exists (select 1 from payment where id = new.chain_id)"
+        ),
+    ),
+]
+_LIVES = [
+    (
+        "ck_incarnation_said",
+        "not (new.number >= 1 and length(new.id) = 32 and new.person <> '' and new.reason <> '')",
+    ),
+    (
+        # One after the other, without a gap and without a fork.
+        "fk_incarnation_previous",
+        (
+            "(new.number > 1 or new.previous is not null) and not exists (select 1 from incarnation"
+            " where id = new.previous and number = new.number - 1)"
         ),
     ),
 ]

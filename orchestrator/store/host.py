@@ -18,6 +18,7 @@ from orchestrator.domain.payment import Payment
 from orchestrator.records import Birth
 from orchestrator.store.access import Database, Result, Work
 from orchestrator.store.faults import Refused, Silent, heard, unavailable
+from orchestrator.store.incarnation import LIFE
 from orchestrator.store.reads import Reads
 from orchestrator.store.writes import Writes
 
@@ -43,6 +44,7 @@ class HostTransaction(Database):
     def __init__(self, ours: Database, connection: AsyncConnection) -> None:
         # Not the parent's: nothing is opened here, and nothing of it is ever closed here.
         self.url, self.engines, self.dialect = ours.url, ours.engines, ours.dialect
+        self.guard = None  # `joined` has asked it, on a connection that sees the present
         self._connection = connection
 
     async def transact(self, work: Work[Result], *, again: bool = False) -> Result:  # noqa: ARG002 - never again
@@ -111,8 +113,8 @@ async def joined(ours: Database, connection: object) -> Joined:
 
     Raises:
         InvalidInput: Not an open `AsyncConnection`, or no transaction can run on it.
-        Conflict: It leads to another database or another schema.
-        Unavailable: The database does not answer.
+        Conflict: It leads to another database, another schema, or an older copy of it.
+        Unavailable: The database does not answer; `WentBack`: it is older than what is known of it.
 
     Crash: nothing was written.
     """
@@ -137,6 +139,13 @@ async def joined(ours: Database, connection: object) -> Joined:
         raise unavailable(silent) from silent
     if theirs is None or theirs != await ours.read(_place):
         raise elsewhere
+    if ours.guard is not None:
+        # On a connection of ours: the host's may see an earlier moment, which is no sign of anything.
+        await ours.read(ours.guard.demand)
+        with heard():
+            life = await connection.scalar(LIFE)
+        if life != await ours.read(lambda own: own.scalar(LIFE)):
+            raise Conflict(FIELD, "leads to a file that was replaced", "make the AsyncEngine's connections anew")
     return Joined(HostTransaction(ours, connection))
 
 

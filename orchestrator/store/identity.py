@@ -17,12 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.domain.errors import ConfigurationError, DatabaseMismatch
 from orchestrator.store.engines import KEY
 from orchestrator.store.inventory import digest_of, inventory_of
-from orchestrator.store.schema import TABLES, schema_record
+from orchestrator.store.registers import schema_record
+from orchestrator.store.schema import TABLES
 
 DIGESTS: Mapping[str, Mapping[str, str]] = {
-    "0002": {
-        "sqlite": "3607c388892313fbeba23e50e0676ac09ee6123aabe2f64ce21efb36f4c14b29",
-        "postgresql": "f06415558519833b8a5787a7ad82e174e76bcd9bfb584b1f958bb768a2df9754",
+    "0003": {
+        "sqlite": "a707a17fa3920ba9be787cbb063039f64a6ec6f5c1d24cf173c7bed7f2f1780e",
+        "postgresql": "1c8319a37e1c5870bf7713a65ebbbca841791b797c856a9472e216c80bc7a93b",
     },
 }
 """What the schema's digest is at each revision that this code can work with; a test compares them with fresh ones."""

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.errors import IntegrityViolated, InvalidInput
 from orchestrator.domain.payment import ENDED, Payment, State
-from orchestrator.records import Query
+from orchestrator.records import Holds, Query
 from orchestrator.store.access import Database
 from orchestrator.store.faults import Silent, heard, unavailable
 from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, payment_of
@@ -135,6 +135,24 @@ class Reads:
         """Give every payment of the reference, oldest round first."""
         same = and_(payment.c.account == account, payment.c.reference == reference)
         return [payment_of(row) for row in await self._rows(select(payment).where(same).order_by(payment.c.round))]
+
+    async def of_session(self, account: str, session_id: str) -> Sequence[Payment]:
+        """Give the account's payments of this session, as written or all in lower or upper case; newest first."""
+        spelled = sorted({session_id, session_id.lower(), session_id.upper()})
+        same = and_(payment.c.account == account, payment.c.session_id.in_(spelled))
+        statement = select(payment).where(same).order_by(payment.c.created_at.desc(), payment.c.id)
+        return [payment_of(row) for row in await self._rows(statement)]
+
+    async def held_before(self, at: datetime) -> Holds:
+        """Count the payments that have been held since before `at`, and give the oldest hold."""
+        # The index's own words, as in `unended`: what is held is a small part of all.
+        old = and_(sql("hold is not null"), payment.c.held_at < at)
+        counted: tuple[ColumnElement[Any], ...] = (
+            func.count().label("count"),
+            func.min(payment.c.held_at).label("oldest"),
+        )
+        (row,) = await self._rows(select(*counted).select_from(payment).where(old))
+        return Holds(int(row["count"]), row["oldest"])
 
     async def list(self, query: Query) -> Sequence[Payment]:
         """

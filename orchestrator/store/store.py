@@ -8,6 +8,7 @@ Owns opening and closing; the verbs are in `writes`, `claims`, `reads`,
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.entry import Entry
+from orchestrator.domain.payment import Payment
 from orchestrator.ports import Clock
 from orchestrator.store import migrate
 from orchestrator.store.access import Database, Sleep
@@ -23,11 +25,12 @@ from orchestrator.store.claims import Claims
 from orchestrator.store.hints import listen
 from orchestrator.store.host import Joined, joined
 from orchestrator.store.identity import demand_identity, demand_rights, demand_writable_file, findings
+from orchestrator.store.incarnation import Standing, Witness
 from orchestrator.store.notifications import Notifications
 from orchestrator.store.reads import Reads
 from orchestrator.store.rows import row_of_entry
 from orchestrator.store.schema import audit_entry, unsealed
-from orchestrator.store.writes import Writes
+from orchestrator.store.writes import Item, Writes
 
 _CLOCK_LOOKS = 3
 _THEIR_CLOCK = text("select clock_timestamp()")
@@ -41,13 +44,23 @@ class SqlStore(Writes, Claims, Reads, Notifications, Admin):
         database_url: `sqlite:///file`, `postgresql://...` (asyncpg) or `postgresql+psycopg://...`.
         sleep: How to wait between tries of a silent database; seconds.
         group_limit: The most writes that share a transaction.
+        witness: Makes, of the SQLite file, what remembers the database, so that one that
+            went back in time is not written to; without it nobody looks.
 
     Raises:
         ConfigurationError: The URL can't be used, or its driver is not installed.
     """
 
-    def __init__(self, database_url: str, *, sleep: Sleep = asyncio.sleep, group_limit: int = 64) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        sleep: Sleep = asyncio.sleep,
+        group_limit: int = 64,
+        witness: Callable[[Path | None], Witness] | None = None,
+    ) -> None:
         Writes.__init__(self, Database(database_url, sleep=sleep), group_limit=group_limit)
+        self._witness = witness(self._database.file) if witness is not None else None
 
     @property
     def dialect(self) -> str:
@@ -65,7 +78,7 @@ class SqlStore(Writes, Claims, Reads, Notifications, Admin):
         Raises:
             DatabaseMismatch: It is behind, ahead, changed by hand, or not ours; says what to do.
             ConfigurationError: User, password or rights don't fit, or it is read-only.
-            Unavailable: It does not answer.
+            Unavailable: It does not answer; `WentBack`: it is older than this host's mark.
         """
         file = self._database.file
         try:
@@ -74,6 +87,9 @@ class SqlStore(Writes, Claims, Reads, Notifications, Admin):
             (await migrate.status(self._database)).demand()
             if to_write:
                 await self._database.read(self._demand)
+            if to_write and self._witness is not None:
+                await self._database.read(self._witness.begin)
+                self._database.guard = self._witness
         except BaseException:
             await self._database.close()
             raise
@@ -82,6 +98,60 @@ class SqlStore(Writes, Claims, Reads, Notifications, Admin):
         if self._database.dialect == "postgresql":
             await demand_rights(connection)
         await demand_identity(connection, migrate.head())
+
+    @property
+    def database(self) -> Database:
+        """The way to the database itself, for other modules of the store."""
+        return self._database
+
+    @property
+    def standing(self) -> Standing:
+        """How the database stands in time, as this process sees it."""
+        return self._witness.standing if self._witness is not None else Standing()
+
+    @property
+    def mark_trouble(self) -> str:
+        """Why the mark outside the database can't be kept; empty if it can."""
+        return self.standing.trouble
+
+    async def check_life(self) -> None:
+        """
+        Make sure that the database is still the one this process knows.
+
+        Raises:
+            WentBack: It is an older copy of itself.
+            Unavailable: It does not answer.
+        """
+        if self._witness is not None:
+            await self._database.read(self._witness.demand)
+
+    def _acknowledged(self, items: Sequence[Item], results: Sequence[Payment | Exception]) -> None:
+        if self._witness is None:
+            return
+        for item, result in zip(items, results, strict=True):
+            entries = item.decision.entries
+            # A birth that was there already is no news, and its entry may be another's.
+            if entries and isinstance(result, Payment) and result.head == entries[-1].hash:
+                self._witness.saw(entries[-1], len(entries))
+
+    def _acknowledged_note(self, entry: Entry) -> None:
+        if self._witness is not None:
+            self._witness.saw(entry)
+
+    async def beat(self, worker_id: str, *, now: datetime) -> bool:
+        """
+        Say that the worker lives, and keep the mark.
+
+        Returns:
+            `False` if it was reaped: its claims are gone, and it must take a new id.
+
+        Crash: as the parent's; the former mark or the new one is there.
+        """
+        alive = await super().beat(worker_id, now=now)
+        if self._witness is not None:
+            await self._database.read(self._witness.catch_up)
+            await self._witness.keep()
+        return alive
 
     async def within(self, connection: object) -> Joined:
         """
@@ -154,6 +224,8 @@ class SqlStore(Writes, Claims, Reads, Notifications, Admin):
         Crash: nothing that was acknowledged is lost.
         """
         await self._group.drain()
+        if self._witness is not None:
+            await self._witness.keep()
         await self._database.close()
 
     async def __aenter__(self) -> Self:

@@ -129,7 +129,7 @@ class Writes:
             return await self._together(connection, items)
 
         try:
-            return await self._database.transact(work)
+            results = await self._database.transact(work)
         except Silent as silent:
             return [unavailable(silent) for _ in items]
         except Refused as refused:
@@ -137,6 +137,11 @@ class Writes:
                 # One bad payment can't fail others: each for itself.
                 return [(await self._write([item]))[0] for item in items]
             return [await self._after_refusal(items[0], refused)]
+        self._acknowledged(items, results)
+        return results
+
+    def _acknowledged(self, items: Sequence[Item], results: Sequence[Payment | Exception]) -> None:
+        """Hear of what was committed, and told to be."""
 
     async def _after_refusal(self, item: Item, refused: Refused) -> Payment | Exception:
         if not isinstance(item, Birth) or refused.rule not in _SAME_BIRTH:
@@ -253,7 +258,7 @@ async def _applied(connection: AsyncConnection, record: Record, stored: Any, row
         return Fenced("the payment changed, or the claim was lost")
     written = replace(
         after,
-        claimed_by=stored.claimed_by if record.held_claim and record.keep_claim else None,
+        claimed_by=stored.claimed_by if record.keeps_claim else None,
         # The stored one: a record from outside may have looked before the last claim.
         claim_no=stored.claim_no,
         progress_claim=stored.claim_no if entries else stored.progress_claim,

@@ -162,6 +162,9 @@ def test_a_hold_is_explained_with_what_a_person_can_do(command, monkeypatch):
     assert "The gateway decides later." in shown
     assert "Decide it in the gateway's console." in shown
     assert told["advice"] == {"why": "The gateway decides later.", "person": "Decide it in the gateway's console."}
+    assert told["fits"] == {"outcome": "what was decided", "retry": "look at its session again now"}
+    assert "resolve --outcome" in shown
+    assert "resolve --session" not in shown
 
 
 def test_a_payment_of_an_account_that_is_not_configured_here_is_not_guessed_at(command, home):

@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from orchestrator import telemetry
+from orchestrator.cli import run
 from orchestrator.cli.run import register
 from orchestrator.composition import build_store
 from orchestrator.domain.errors import ConfigurationError
@@ -19,7 +22,7 @@ from orchestrator.domain.payment import State
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.sandbox import Sandbox, SandboxOptions
 from orchestrator.settings import load_settings
-from tests.support.cli import SECRET, SETTINGS, assert_discreet, environment, submission
+from tests.support.cli import SECRET, SETTINGS, Command, assert_discreet, environment, submission
 
 HANDLERS = """
 from pathlib import Path
@@ -223,3 +226,24 @@ async def test_handlers_that_cannot_be_registered_stop_the_start(home, handlers,
         await orchestrator.store.close()
 
     assert refused.value.key == "worker.handlers"
+
+
+def test_a_worker_serves_its_metrics_on_loopback_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports: list[int] = []
+    monkeypatch.setattr(run, "emit", lambda name, **fields: ports.append(fields["port"]))
+
+    with run.served(None, "127.0.0.1"):
+        assert ports == []
+    with run.served(0, "127.0.0.1"):
+        telemetry.emit("evidence.lost", account="emea", payment_id="pay-1")
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+
+    assert 'orchestrator_evidence_lost_total{account="emea"} 1.0' in text
+
+
+def test_several_processes_do_not_share_one_metrics_port(command: Command) -> None:
+    result = command("worker", "--processes", "2", "--metrics-port", "9100")
+
+    assert result.status == 2
+    assert "metrics-port" in result.err

@@ -17,7 +17,7 @@ from tests.integration.store import conftest as databases
 from tests.support import wheel as support
 from tests.support.wheel import Environment
 
-pytestmark = [pytest.mark.xdist_group("wheel"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 postgresql_host = databases.postgresql_host
 
 DOCUMENT = (support.ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")

@@ -19,12 +19,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+from sqlalchemy import make_url
 
 from orchestrator import Orchestrator, Settings, load_settings
 from tests.support.flow import submit
 
 FULL = os.environ.get("ORCHESTRATOR_TEST_CRASH") == "full"
-"""`make crash` runs the whole numbers; every other run is smaller, and as strict."""
+"""`make prove` runs the whole numbers; every other run is smaller, and as strict."""
 
 OPEN = "state not in ('completed', 'failed') and hold is null"
 # A busy machine makes a worker late; one that lapses for that alone would tell nothing.
@@ -48,6 +49,7 @@ account_configuration_id = "4242"
 dial_prefixes = ["+44"]
 start_deadline_s = {start_deadline_s}
 call_deadline_s = 5
+requests_per_second = 0
 
 [accounts.test.policy.phone]
 start_s = 240
@@ -63,11 +65,11 @@ poll_retry_s = 0.2
 """
 
 
-async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 90) -> Any:
+async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 90, *, every_s: float = 0.02) -> Any:
     """Wait for a condition; give what it gave."""
     async with asyncio.timeout(seconds):
         while not (found := await condition()):
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(every_s)
     return found
 
 
@@ -125,8 +127,23 @@ class Fleet:
     async def count(self, statement: str, *values: Any) -> int:
         return int((await self.ask(statement, *values))[0][0] or 0)
 
+    async def forget(self) -> None:
+        """Drop the test's own connection: its server is gone."""
+        if self.asked is not None:
+            self.asked.terminate()
+            self.asked = None
+
     async def connect(self) -> Any:
-        return await asyncpg.connect(self.database_url.replace("+asyncpg", "").replace("+psycopg", ""))
+        url = make_url(self.database_url)
+        told = url.query["host"]
+        hosts = [host.partition(":")[0] for host in ([told] if isinstance(told, str) else told)]
+        return await asyncpg.connect(
+            host=hosts,
+            port=[5432] * len(hosts),
+            user=url.username,
+            database=url.database,
+            target_session_attrs="primary",
+        )
 
     async def worker_ids(self) -> dict[int, str]:
         """Give the living workers by the process they live in."""

@@ -1,12 +1,11 @@
-"""Several worker processes on one PostgreSQL: shared work, killed, stopped and replaced; nothing lost or doubled."""
+"""Several worker processes on one PostgreSQL: shared work, stopped and replaced; killing them is the soak's."""
 
 import asyncio
 import json
-import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from orchestrator import HoldReason, Orchestrator, Payment, Query
 from tests.crash.fleet import FULL, OPEN, Fleet, fleet, submit_all, until
 from tests.support.flow import assert_clean, submit
 
-pytestmark = pytest.mark.xdist_group("crash")
 KINDS = ("PAID", "DECLINED", "HUNGUP", "EXPIRED", "CANCELLED")
 WORKERS = 4
 LONG_LIFE = {"claim_trust_s": 100, "claim_life_s": 120}
@@ -85,96 +83,6 @@ async def test_four_processes_share_the_payments_fairly_and_start_one_session_fo
         assert made.stats()["sessions_per_reference"] == dict.fromkeys(wanted, 1)
         assert await made.count("select count(*) from worker") == 0
         await assert_clean(orchestrator)
-
-
-# --- killed -------------------------------------------------------------------------------------
-
-
-@pytest.mark.timeout(900 if FULL else 300)
-async def test_any_of_four_workers_killed_again_and_again_loses_and_doubles_nothing(quick: Fleet) -> None:
-    kills, each = (20, 25) if FULL else (6, 25)
-    wanted = references(kills * each, ("PAID", "SLOWANSWER", "DECLINED", "HUNGUP", "SLOWANSWER", "EXPIRED"))
-    chance = random.Random(7)
-    orphans: list[tuple[str, int, str]] = []
-    in_doubt = 0
-    async with Orchestrator(quick.settings) as orchestrator, asyncio.TaskGroup() as group:
-        workers = {process.pid: process for process in [await quick.worker() for _ in range(WORKERS)]}
-        waits = []
-        for kill in range(kills):
-            living = await until(lambda: _living(quick, workers))
-            await submit_all(orchestrator, wanted, first=kill * each, count=each)
-            # In the middle of something, every other time of a start.
-            middle = "open_attempt is not null" if kill % 2 else "open_attempt is null"
-            busy = await until(lambda living=living, middle=middle: _busy(quick, living.values(), middle))
-            dead = chance.choice(busy)
-            process = workers.pop(next(pid for pid, worker_id in living.items() if worker_id == dead))
-            process.kill()
-            killed_at = time.monotonic()
-            await process.wait()
-            held = await quick.ask("select id, claim_no from payment where claimed_by = $1", dead)
-            orphans += [(str(row[0]), int(row[1]), dead) for row in held]
-            open_starts = "claimed_by = $1 and channel = 'digital' and open_attempt is not null"
-            in_doubt += await quick.count(f"select count(*) from payment where {open_starts}", dead)
-            waits.append(group.create_task(_freed(quick, dead, killed_at)))
-            fresh = await quick.worker()
-            workers[fresh.pid] = fresh
-        await all_ended(quick)
-        payments = await all_payments(orchestrator)
-        holds = Counter((payment.channel, payment.hold) for payment in payments if payment.hold)
-        rescued = sum(event["count"] for event in quick.log() if event["event"] == "claim.rescued")
-        waited = [await wait for wait in waits]
-        life = quick.settings.worker.claim_life_s
-        print(
-            f"{len(wanted)} payments, {kills} kills: {len(orphans)} payments orphaned, {in_doubt} digital starts cut,"
-            f" {quick.doubts()} otherwise in doubt, {sum(holds.values())} held; claims (life {life} s) were free again"
-            f" after {max(waited):.2f} s at most, {sum(waited) / kills:.2f} s on average"
-        )
-
-        assert sorted(payment.reference for payment in payments) == sorted(wanted)
-        assert [payment.reference for payment in payments if not (payment.ended or payment.hold)] == []
-        assert set(holds) <= {("digital", HoldReason.SESSION_UNKNOWN), ("phone", HoldReason.UNSEEN_SESSION)}
-        assert holds["digital", HoldReason.SESSION_UNKNOWN] <= in_doubt + quick.doubts()
-        assert max(quick.stats()["digital_sessions_per_reference"].values()) == 1
-        assert orphans
-        assert rescued > 0
-        assert [orphan for orphan in orphans if not await _went_on(orchestrator, *orphan)] == []
-        await assert_clean(orchestrator)
-
-
-async def _went_on(orchestrator: Orchestrator, payment_id: str, claim_no: int, dead: str) -> bool:
-    """
-    Tell whether a dead worker's payment was claimed anew, or its last record was just being committed.
-
-    Counting `claim.rescued` would not do: a hand-over that another worker delivers
-    is acknowledged from outside, and that clears the dead claim as well.
-    """
-    payment = await orchestrator.get(payment_id)
-    last = (await orchestrator.timeline(payment_id))[-1]
-    return payment.claim_no > claim_no or last.actor == dead
-
-
-async def _living(made: Fleet, workers: Mapping[int, Any]) -> dict[int, str] | None:
-    """Give the id of each of these processes' workers once all are at work."""
-    ids = await made.worker_ids()
-    return {pid: ids[pid] for pid in workers} if workers.keys() <= ids.keys() else None
-
-
-async def _freed(made: Fleet, worker_id: str, since: float) -> float:
-    """Wait until a dead worker holds nothing; give how long that took."""
-
-    async def free() -> bool:
-        return await made.count("select count(*) from payment where claimed_by = $1", worker_id) == 0
-
-    await until(free)
-    return time.monotonic() - since
-
-
-async def _busy(made: Fleet, worker_ids: Collection[str], middle: str) -> list[str]:
-    """Give which of the workers are in the middle of a payment; any, if we looked too late."""
-    statement = f"select distinct claimed_by from payment where {middle} and claimed_by = any($1)"
-    busy = [row[0] for row in await made.ask(statement, list(worker_ids))]
-    late = not busy and await made.count(f"select count(*) from payment where {OPEN}") == 0
-    return sorted(worker_ids) if late else sorted(busy)
 
 
 # --- stopped and woken --------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from orchestrator.domain.operation import Next, plan
 from orchestrator.domain.outcome import MoneyFact, Observation, Outcome
 from orchestrator.domain.payment import FACTS, Channel, HoldReason, State
 from orchestrator.domain.policy import DIGITAL, PHONE, OnUnknownStart
+from orchestrator.domain.settling import Kind, Resolution, fitting, settle, standing_proposal
 from orchestrator.domain.starting import intend, refuse_request, wait_for_account
 from orchestrator.domain.verdict import Cause, Session, Verdict, VerdictKind, crashed
 from tests.unit.domain.story import DIALLED, OPENED, T0, fresh
@@ -39,7 +40,7 @@ WORLDS = [
     (Channel.PHONE, PHONE),
     (Channel.PHONE, replace(DIALLED, on_unknown_start=OnUnknownStart.HOLD)),
     (Channel.DIGITAL, DIGITAL),
-    (Channel.DIGITAL, replace(DIGITAL, max_claims=3)),
+    (Channel.DIGITAL, replace(DIGITAL, max_claims=3, resolve_persons=2)),
     (Channel.DIGITAL, replace(DIGITAL, on_unknown_start=OnUnknownStart.SUPERSEDE, max_sessions=3)),
 ]
 LEAPS = (0.3, 1, 5, 21, 61, 300, 601, 901, 3600, 3700, 24 * 3600 + 1, 73 * 3600)
@@ -158,6 +159,36 @@ class Life:
         self.recorded(asking.cancel(self.payment, self.context, reason="caller left"))
         assert asking.cancel(self.payment, self.context, reason="again").quiet
 
+    def the_caller_hangs_up(self):
+        if self.payment.channel is not Channel.PHONE:
+            with pytest.raises(InvalidInput, match="hung_up"):
+                asking.cancel(self.payment, self.context, reason="", hung_up=True)
+            return
+        asked = self.payment.cancel_requested
+        self.recorded(asking.cancel(self.payment, self.context, reason="", hung_up=True))
+        assert asked or self.payment.cancel_requested or self.payment.ended, "the wish is written down"
+
+    def a_person_resolves(self, person, outcome, retry, session):
+        word = Resolution(person, "looked up", outcome, retry, session)
+        before, proposal = self.payment, standing_proposal(self.entries)
+        context = replace(self.context, actor=person)
+        try:
+            decision = settle(before, word, context, self.policy, proposal)
+        except InvalidInput:
+            return  # nothing to check: nothing is recorded
+        assert before.hold is not None
+        assert word.kind in fitting(before)
+        assert Kind.SESSION in fitting(before) or session is None
+        agreed = self.policy.resolve_persons == 1 or (
+            proposal is not None and proposal.choice == word.choice and proposal.person != person
+        )
+        assert [entry.trigger == "release" for entry in decision.entries[:1]] == [agreed]
+        self.recorded(decision, word=word if agreed else None)
+        if not agreed:
+            assert replace(self.payment, version=0, head=b"") == replace(
+                before, version=0, head=b"", progress_claim=before.claim_no
+            ), "a proposal changes nothing"
+
     def the_host_acknowledges(self):
         try:
             self.recorded(asking.acknowledge(self.payment, self.context))
@@ -183,12 +214,18 @@ class Life:
             failed = verdict.kind is not VerdictKind.ANSWERED
             self.looks = self.looks.plus(at=self.now, failed=failed, state=None)
 
-    def recorded(self, decision: Decision, verdict: Verdict | None = None, *, must_move: bool = False) -> None:
+    def recorded(
+        self, decision: Decision, verdict: Verdict | None = None, *,
+        must_move: bool = False, word: Resolution | None = None,
+    ) -> None:  # fmt: skip
         """Do what the store does, and check all that the domain promises."""
         before, after = self.payment, decision.payment
         assert decision.before == before
         self.check_chain(decision)
-        self.check_ends(decision, verdict)
+        if word is None:
+            self.check_ends(decision, verdict)
+        else:
+            self.check_word(decision, word)
         for name in ("id", "account", "channel", "reference", "round", "amount", "created_at", "definitions"):
             assert getattr(after, name) == getattr(self.first, name)
         assert (after.ended and after.watch_until is None) or after.hold or after.due_at or after.open_attempt
@@ -226,6 +263,26 @@ class Life:
             value = fact(after, name)
             assert self.folded.get(name, value) == value, name
             assert name in self.folded or value in UNSET, name
+
+    def check_word(self, decision: Decision, word: Resolution) -> None:
+        """What a person's word may lead to: nothing but what was said."""
+        before, after = decision.before, decision.payment
+        assert json.loads(decision.entries[0].body)["resolved"] == before.hold
+        if before.ended:
+            assert (after.state, after.outcome, after.hold) == (before.state, before.outcome, None)
+            return
+        assert after.ended is (word.outcome is not None)
+        if after.ended:
+            assert after.outcome is word.outcome
+            assert (after.state is State.COMPLETED) is (word.outcome is Outcome.PAID)
+            life = timedelta(seconds=self.policy.session_life_s)
+            assert after.watch_until is None or after.watch_until == after.session_at + life > self.now
+        elif after.hold is not None:
+            assert after.hold is HoldReason.NUMBER_NOT_ALLOWED
+        else:
+            assert after.due_at is not None
+        if word.session is not None:
+            assert after.session_id == word.session
 
     def check_ends(self, decision: Decision, verdict: Verdict | None) -> None:
         before, after = decision.before, decision.payment
@@ -265,8 +322,12 @@ STEPS = st.one_of(
         Life.an_answer_comes_that_nobody_waits_for, st.sampled_from([*Operation, *EFFECTS]), VERDICT, st.integers(0, 3)
     ),
     step(Life.time_passes, st.sampled_from(LEAPS)),
+    step(
+        Life.a_person_resolves, st.sampled_from(["ada", "bo"]), st.sampled_from([None, None, *Outcome]),
+        st.booleans(), st.sampled_from([None, None, "S1", "S9"]),
+    ),
     st.sampled_from([
-        (Life.the_host_cancels,), (Life.the_host_acknowledges,), (Life.a_person_releases,),
+        (Life.the_host_cancels,), (Life.the_caller_hangs_up,), (Life.the_host_acknowledges,), (Life.a_person_releases,),
         (Life.a_worker_dies_after_its_intent,), (Life.the_request_can_not_be_rendered,),
         (Life.the_account_is_paused,), (Life.the_host_collects, ["CallGuid"]), (Life.the_host_collects, ["x", "y"]),
     ]),

@@ -29,6 +29,7 @@ def account(base_url: str, **changes: Any) -> dict[str, Any]:
         "dial_prefixes": ["+44"],
         "start_deadline_s": 3.0,
         "call_deadline_s": 5.0,
+        "requests_per_second": 0,
         "policy": {"phone": dict(PHONE_POLICY), "digital": dict(DIGITAL_POLICY)},
     } | changes
 

@@ -21,7 +21,7 @@ from orchestrator.domain.policy import DIGITAL, PHONE, Policy
 from orchestrator.explain import HOLDS
 from orchestrator.provider.config import RoleNames as RoleMeanings
 from orchestrator.sandbox import SCRIPTS
-from orchestrator.settings import AccountSettings, DefinitionPaths, RoleNames, Settings, WorkerSettings
+from orchestrator.settings import AccountSettings, DefinitionPaths, RoleNames, ServiceSettings, Settings, WorkerSettings
 from orchestrator.settings.gateways import GatewaySettings
 
 README = Path(__file__).parent.parent.parent / "README.md"
@@ -71,8 +71,9 @@ def settings_table() -> str:
     return table(
         ("setting", "default", "meaning"),
         [
-            *model_rows(Settings, "", meanings(Settings), leave_out=("worker", "accounts")),
+            *model_rows(Settings, "", meanings(Settings), leave_out=("worker", "service", "accounts")),
             *model_rows(WorkerSettings, "worker.", meanings(WorkerSettings)),
+            *model_rows(ServiceSettings, "service.", meanings(ServiceSettings)),
             *model_rows(
                 AccountSettings, account, meanings(AccountSettings), leave_out=("definitions", "roles", "gateway")
             ),
@@ -89,6 +90,7 @@ def policies_table() -> str:
         f"poll_{part}": f"The rhythm of polls: {what}."
         for part, what in (("first_s", "the first pause"), ("factor", "how it grows"), ("max_s", "the longest pause"))
     }
+    told["webhook_alone"] = "A webhook that nobody can confirm any more: `hold` for a person, or `trust` as proof."
     told["on_unknown_start"] = "`hold`: a person must look. `supersede`: start again, with an entry that says so."
     names = [field.name for field in fields(Policy) if field.name not in NOT_A_POLICY]
     rows = [(f"`{name}`", _number(getattr(PHONE, name)), _number(getattr(DIGITAL, name)), told[name]) for name in names]

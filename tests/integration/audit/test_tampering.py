@@ -228,7 +228,7 @@ TAMPERED: dict[str, tuple[Callable[[Intruder], object], set[tuple[str, str, int 
          ("column", PAID, 3), ("prev", PAID, 4)},
     ),
     "an entry put behind the last": (
-        lambda it: it.put(7, trigger="late_result"), {("head", PAID, None)},
+        lambda it: it.put(7, trigger="late_result"), {("head", PAID, None), ("twice", PAID, 7)},
     ),
     "an entry put behind the last of an administrative chain": (
         lambda it: it.put(4, ADMIN, trigger="note", actor="eve"), {("column", ADMIN, 4)},

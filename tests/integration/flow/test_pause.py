@@ -28,9 +28,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of the payments that waited, each time; they look again soon."""
     seen: list[str] = []
 
-    def counted(payment, context, policy):
+    def counted(payment, context, policy, verdict):
         seen.append(payment.id)
-        return starting.wait_for_account(payment, context, policy)
+        return starting.wait_for_account(payment, context, policy, verdict)
 
     monkeypatch.setattr(starting, "PAUSE_LOOK_S", 0.03)
     monkeypatch.setattr(execute, "wait_for_account", counted)

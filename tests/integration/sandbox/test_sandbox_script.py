@@ -27,6 +27,7 @@ PROMISED = """
     PAID DECLINED REVIEW PARTIAL HUNGUP CANCELLED EXPIRED ATTEMPTS TIMEOUT SLOW SLOWANSWER FLAKY THROTTLED
     ERRORBEFORE ERRORAFTER LOSTANSWER RESETBEFORE CUTBODY HTML INVALID CONFIG FORBIDDEN UNKNOWNSTATE NORESULT
     WRONGAMOUNT WRONGREF WRONGSESSION NEVER NOID STATUS404 STATUS5XX TOKENEXPIRES GATEWAYERROR FAILED
+    TOLDTWICE TOLDLATE OVERTAKEN
 """
 
 untimed = settings(deadline=None)  # a busy machine is no failure
@@ -179,6 +180,21 @@ def test_a_script_that_can_not_be_played_is_refused(change: dict[str, object], f
     assert error.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("prefix", "channel", "end_s"),
+    [
+        ("PAID", "phone", 0.6),
+        ("PAID", "digital", 0.6),
+        ("NEVER", "phone", None),
+        ("NEVER", "digital", LINK_LIFE_S),
+    ],
+)
+def test_a_webhook_is_due_when_the_session_is_over(prefix: str, channel: str, end_s: float | None):
+    script = BY_PREFIX[prefix]
+    assert script.end_s(Channel(channel)) == end_s
+    assert script.look(end_s or 1e6, Channel(channel)).ended is (end_s is not None)
+
+
 def test_the_steps_of_every_script_grow():
     for script in SCRIPTS:
         assert all(one.after_s < two.after_s for one, two in pairwise(script.steps)), script.prefix
@@ -226,6 +242,7 @@ def test_a_file_of_prefixes_that_can_not_be_used_names_the_key(tmp_path: Path, t
         ("speed", float("inf")),
         ("token_life_s", 0),
         ("currency", "gbp"),
+        ("webhook_url", "localhost:8088/webhooks/emea"),
     ],
 )
 def test_options_that_no_server_can_run_with_name_the_key(option: str, value: float | str):

@@ -100,6 +100,10 @@ async def new_schema(host: str, *, empty: bool = False) -> str:
                 "insert into schema_record (revision, digest, recorded_at)"
                 f" values ('{migrate.head()}', '{DIGESTS[migrate.head()]['postgresql']}', now())"
             ),
+            (
+                "insert into incarnation (number, id, started_at, person, reason)"
+                " values (1, replace(cast(gen_random_uuid() as text), '-', ''), now(), 'database', 'first')"
+            ),
         ]  # fmt: skip
     connection = await asyncpg.connect(host=host, user="postgres", database="postgres")
     await connection.execute(";".join(made))

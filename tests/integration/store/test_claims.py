@@ -118,7 +118,8 @@ async def test_a_postponed_payment_waits_under_its_claim_or_without(store: SqlSt
     await store.submit(birth())
     [payment] = await take(store, "w1")
     assert await store.postpone(payment, at(60), keep_claim=keep)
-    expected = replace(payment, due_at=at(60), claimed_by="w1" if keep else None)
+    claim = "w1" if keep else None
+    expected = replace(payment, due_at=at(60), claimed_by=claim, progress_claim=payment.claim_no)
     assert await store.get(payment.id) == expected
     assert len(await store.entries(payment.id)) == 1
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from orchestrator.domain.errors import Conflict, Unavailable
+from orchestrator.domain.errors import ConfigurationError, Conflict, Unavailable
 from orchestrator.store import SqlStore, engines
-from orchestrator.store.engines import _may_distrust, open_engines, parsed
+from orchestrator.store.engines import _may_distrust, _postgresql_arguments, open_engines, parsed
 from tests.integration.store.conftest import direct_only, host_engine
 from tests.integration.store.makers import T0, birth, births
 
@@ -51,6 +51,38 @@ async def test_postgresql_connections_speak_utc_and_the_trail_is_synchronous(pos
 )
 def test_a_url_chooses_its_driver(url: str, driver: str) -> None:
     assert parsed(url).drivername == driver
+
+
+@pytest.mark.parametrize(
+    ("url", "several"),
+    [
+        ("postgresql://u@/d?host=/a:5432&host=/b:5433", True),
+        ("postgresql://u@/d?host=a,b&port=5432,5433", True),
+        ("postgresql+psycopg://u@/d?host=a&host=b", True),
+        ("postgresql://u@/d?host=a:5432&host=b:5432&target_session_attrs=any", False),
+        ("postgresql://u@/d?host=/a", False),
+        ("postgresql://u@h:5432/d", False),
+    ],
+)
+def test_of_several_hosts_the_primary_is_wanted(url: str, several: bool) -> None:
+    wanted = _postgresql_arguments(parsed(url), pooled=False).get("target_session_attrs")
+    assert wanted == ("read-write" if several else None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@/d?host=/a&host=/b",
+        "postgresql://u@/d?host=a:5432&host=b",
+        "postgresql://u@/d?host=a:5432&host=b:5432&port=5432",
+        "postgresql://u@/d?host=a,b&port=5432",
+        "postgresql://u@/d?host=a:x&host=b:y",
+        "postgresql://u@a,b/d",
+    ],
+)
+def test_hosts_that_a_driver_can_not_read_are_told_with_the_way_to_write_them(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"\?host=A:5432&host=B:5432"):
+        parsed(url)
 
 
 async def test_a_locked_file_is_waited_for_on_the_callers_clock(

@@ -11,7 +11,7 @@ from orchestrator.domain.errors import IntegrityViolated, InvalidInput, Unavaila
 from orchestrator.domain.outcome import MoneyFact
 from orchestrator.domain.payment import Channel, HoldReason
 from orchestrator.domain.verdict import Cause, Exchange, Verdict, VerdictKind
-from orchestrator.records import Query, Record
+from orchestrator.records import Holds, Query, Record
 from orchestrator.store import SqlStore
 from tests.integration.store.makers import PAID, T0, at, birth, births, notes, outside, walk
 
@@ -65,6 +65,28 @@ async def test_pages_follow_each_other_though_times_are_equal(store: SqlStore) -
             paged += [payment.id for payment in page]
         assert paged == whole
         assert len(whole) == count
+
+
+async def test_the_oldest_holds_are_counted(store: SqlStore) -> None:
+    assert await store.held_before(at(9)) == Holds(0, None)
+    for number in range(4):
+        payment = await store.submit(birth(f"INV-{number}"))
+        if number:
+            held_since = walk(payment, seconds=number).hold(HoldReason.REVIEW).due(None)
+            await store.record(Record(held_since, held_claim=False))
+    assert await store.held_before(at(9)) == Holds(3, at(1))
+    assert await store.held_before(at(3)) == Holds(2, at(1)), "held before, not since"
+    assert await store.held_before(at(1)) == Holds(0, None)
+
+
+async def test_a_session_leads_to_its_payments_however_it_is_spelled(store: SqlStore) -> None:
+    for account, reference, seconds in (("emea", "INV-1", 0), ("emea", "INV-2", 1), ("apac", "INV-1", 2)):
+        payment = await store.submit(birth(reference, account=account, created_at=at(seconds)))
+        await store.record(outside(payment, "authorize", "start_session"))
+    for spelled in ("5e55", "5E55"):
+        found = await store.of_session("emea", spelled)
+        assert [payment.reference for payment in found] == ["INV-2", "INV-1"]
+    assert await store.of_session("emea", "5e56") == []
 
 
 @pytest.mark.parametrize(

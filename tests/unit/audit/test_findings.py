@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from orchestrator.audit.chain import read_chain
 from orchestrator.audit.invariants import check
-from orchestrator.domain.entry import NO_HASH, Context, body_hash, canonical, sealed_entry
+from orchestrator.audit.observed import Heard, Limits, Observed, ProviderSession
+from orchestrator.domain.entry import NO_HASH, Context, body_hash, canonical, instant, sealed_entry
 from orchestrator.domain.machine import START
 from orchestrator.domain.money import Money
 from orchestrator.domain.outcome import MoneyFact, Outcome
@@ -313,6 +314,31 @@ def a_second_session():
     return forged(tale, "start_session", "awaiting_payment", "session_started", **again)
 
 
+def given_up_early():
+    tale = TALES["silent"]()
+    tale.entries[5] = rewritten(tale.entries[5], body={"at": instant(at(3599))}, at=at(3599))
+    return tale.relinked(6)
+
+
+def test_what_was_seen_beside_the_database_counts():
+    def kinds(**seen):
+        tale = waiting()
+        story, _ = read_chain(tale.payment.id, tale.entries)
+        given = {name: {tale.payment.id: value} for name, value in seen.items() if name not in ("limits", "over")}
+        limits = Limits(sessions=1, claims=2, looks=10, calls=3)
+        observed = Observed(limits=limits, over=seen.get("over", False), **given)
+        return [(found.invariant, found.kind) for found in check(tale.payment, story, observed)]
+
+    assert kinds(claims=2, looks=10, calls=3, late_deliveries=0) == []
+    assert kinds(claims=3) == kinds(looks=11) == kinds(calls=4) == kinds(late_deliveries=1) == [("I12", "bounds")]
+    assert kinds(acknowledged=[(4, b"h" * 32)]) == [("I6", "forgotten")]
+    assert kinds(lost_claims=[5]) == [("I7", "lost_claim")]
+    assert kinds(heard=[Heard(1, "answered", "S-OTHER")]) == [("I7", "unheard")]
+    assert kinds(sessions=[ProviderSession("S1", intended=False)]) == [("I2", "intent")]
+    assert kinds(sessions=[ProviderSession("S1"), ProviderSession("S2")]) == [("I1", "double_session")]
+    assert kinds(over=True) == [("I5", "stuck")]
+
+
 LIES = {
     "completed without evidence": (completed_without_a_look, ("evidence", 6)),
     "completed on an unknown answer": (
@@ -339,6 +365,11 @@ LIES = {
         lambda: forged(waiting(), "observe", "awaiting_payment", "awaiting_payment", facts={"amount_minor": 1}),
         ("fact", 6), ("fact", None),
     ),
+    "equal evidence a second time": (
+        lambda: forged(declined(), "late_result", "failed", "failed", operation="query_status", verdict="answered"),
+        ("twice", 7),
+    ),
+    "given up while it could be paid": (given_up_early, ("evidence", 6)),
     "facts that are none": (lambda: forged_with_facts(7), ("fact", None)),
 }  # fmt: skip
 

@@ -4,15 +4,18 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.asking import acknowledge, cancel, collect, submit
+from orchestrator.domain.decide import lapsed
 from orchestrator.domain.decision import Walk
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.payment import Channel, HoldReason, State
+from orchestrator.domain.restoring import restored
 from tests.unit.domain.story import (
     ANSWERED,
     BOTH,
     DIALLED,
     NOT_SENT,
+    OPENED,
     POLICIES,
     at,
     authorized,
@@ -27,12 +30,17 @@ from tests.unit.domain.story import (
     held,
     look,
     refused_number,
+    released,
     requested,
     running,
+    start,
     superseded,
     waiting,
+    waiting_with_unseen,
     watched,
 )
+
+DIGITAL = Channel.DIGITAL
 
 
 def triggers(decision):
@@ -117,6 +125,78 @@ def test_a_cancel_with_a_session_or_a_doubt_only_asks(payment, due):
     assert (triggers(decision), after.state, after.cancel_requested) == (["cancel"], payment.state, True)
     assert (after.hold, after.open_attempt, after.due_at) == (payment.hold, payment.open_attempt, due)
     assert cancel(after, ctx(6), reason="again").quiet
+
+
+DOUBTED = [
+    restored(born(DIGITAL, ["x"]), ctx(1)).payment,
+    start(born(), OPENED).payment,  # an answer to a start that this copy of the database never intended
+]
+
+
+@pytest.mark.parametrize("payment", DOUBTED)
+def test_a_cancel_never_ends_a_payment_whose_session_may_have_been_forgotten(payment):
+    """The database may be an older copy of itself."""
+    assert (payment.state, payment.hold) == (State.COLLECTING, HoldReason.SESSION_UNKNOWN)
+    decision = cancel(payment, ctx(5), reason="caller left")
+    after = decision.payment
+    assert (triggers(decision), after.state, after.hold) == (["hold"], State.COLLECTING, payment.hold)
+    assert (after.cancel_requested, after.due_at, after.held_at) == (True, payment.due_at, payment.held_at)
+    assert json.loads(decision.entries[0].body)["why"] == "caller left"
+    assert cancel(after, ctx(6), reason="again").quiet
+
+
+STATES = [
+    *(make(channel) for make in (born, authorized, requested, waiting) for channel in BOTH),
+    born(missing=["x"]), superseded(), waiting_with_unseen(), refused_number(), hand_over(waiting(), NOT_SENT).payment,
+    hand_over(waiting(), ANSWERED, 2).payment, completed(), declined(), watched(), *DOUBTED,
+]  # fmt: skip
+WISHED = {True: Outcome.HUNG_UP, False: Outcome.CANCELLED_BY_HOST}
+
+
+@pytest.mark.parametrize("payment", STATES)
+@pytest.mark.parametrize("hold", [None, *HoldReason])
+@pytest.mark.parametrize("hung_up", [False, True])
+def test_a_wish_to_end_is_total_over_states_holds_and_attempts_and_fails_no_live_session(payment, hold, hung_up):
+    payment = payment if hold is None else held(payment, hold)
+    if hung_up and payment.channel is DIGITAL:
+        with pytest.raises(InvalidInput, match="phone") as refusal:
+            cancel(payment, ctx(5), reason="", hung_up=True)
+        assert refusal.value.field == "hung_up"
+        return
+    decision = cancel(payment, ctx(5), reason="gone", hung_up=hung_up)
+    after = decision.payment
+    if payment.ended:
+        assert decision.quiet
+        return
+    if after.ended:
+        unbegun = payment.session_id is None and payment.open_attempt is None and payment.unseen_until is None
+        assert unbegun
+        assert payment.hold is not HoldReason.SESSION_UNKNOWN
+        assert after.outcome is WISHED[hung_up]
+    else:
+        assert (after.cancel_requested, after.hold) == (True, payment.hold)
+        assert (after.outcome is Outcome.HUNG_UP) is hung_up
+    again = cancel(after, ctx(6), reason="again", hung_up=not hung_up and payment.channel is Channel.PHONE)
+    assert (again.quiet, again.payment.outcome) == (True, after.outcome), "the first wish counts"
+
+
+@pytest.mark.parametrize("hung_up", [False, True])
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda asked: look(asked(waiting()), running()).payment,
+        lambda asked: start(asked(requested()), NOT_SENT, 6).payment,
+        lambda asked: lapsed(released(asked(held(authorized(), HoldReason.POISON))), "cancelled", ctx(7)).payment,
+        lambda asked: lapsed(asked(doubted(Channel.PHONE)), "unseen_session_over", ctx(3600)).payment,
+        lambda asked: look(start(asked(doubted(Channel.PHONE)), OPENED, 6).payment, running()).payment,
+        lambda asked: asked(authorized()),
+        lambda asked: asked(born(missing=["x"])),
+    ],
+)
+def test_a_hang_up_ends_as_one_wherever_a_cancel_ends(end, hung_up):
+    after = end(lambda payment: cancel(payment, ctx(5), reason="", hung_up=hung_up).payment)
+    assert (after.state, after.outcome) == (State.FAILED, WISHED[hung_up])
+    assert (after.watch_until is None) is (after.session_id is None)
 
 
 @pytest.mark.parametrize("payment", [completed(), declined(), watched()])

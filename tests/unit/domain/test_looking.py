@@ -5,8 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.domain.decide import lapsed
+from orchestrator.domain.looking import still_runs
 from orchestrator.domain.outcome import HOLDING, WITHOUT_PAYER, MoneyFact, Observation, Outcome
 from orchestrator.domain.payment import Channel, HoldReason, State
+from orchestrator.domain.settling import Resolution, settle
 from orchestrator.domain.verdict import VerdictKind
 from tests.unit.domain.story import (
     ABSENT,
@@ -28,6 +31,7 @@ from tests.unit.domain.story import (
     born,
     cancelled,
     completed,
+    ctx,
     declined,
     doubted,
     ended,
@@ -109,7 +113,12 @@ def test_an_absent_session_is_lag_for_a_minute_then_held(channel):
         assert decision.payment.due_at == at(seconds) + POLICIES[channel].poll_after(0)
     decision = written_once(payment, ABSENT, 65)
     assert (decision.payment.hold, decision.payment.reason) == (HoldReason.INDETERMINATE, "session_absent")
-    assert (decision.payment.money, decision.payment.due_at) == (MoneyFact.UNKNOWN, None)
+    assert decision.payment.money is MoneyFact.UNKNOWN
+    assert decision.payment.due_at == at(65) + POLICIES[channel].poll_after(0)
+    again = look(decision.payment, ABSENT, 70)
+    assert again.quiet, "a hold never stops observation, and a look that learns nothing writes nothing"
+    over = look(decision.payment, ABSENT, POLICIES[channel].session_life_s + 6)
+    assert (over.quiet, over.payment.due_at) == (True, None)
 
 
 @pytest.mark.parametrize("channel", BOTH)
@@ -426,3 +435,20 @@ def test_an_ended_payment_that_nobody_watches_learns_nothing_from_less_than_evid
 def test_a_session_that_came_after_the_end_is_looked_at():
     lost = start(declined(), replace(ANSWERED, session=OTHER_SESSION), 30, attempt=1).payment
     assert look(lost, paid(session_id=OTHER_SESSION.id), 40).payment.hold is HoldReason.LATE_MONEY
+
+
+def test_a_held_payment_keeps_the_reason_that_it_is_held_for_and_so_its_own_session_in_sight():
+    """The reason says whether the own session is over; a simulation found it overwritten by `overdue`."""
+    held_running = look(cancelled(waiting_with_unseen()), running(), 60).payment
+    assert (held_running.hold, held_running.reason) == (HoldReason.UNSEEN_SESSION, "cancelled")
+    overdue = look(held_running, running(), 16 * 60).payment
+    odd = look(overdue, running("Odd", known=False), 17 * 60).payment
+    assert (odd.overdue, odd.session_state, odd.reason) == (True, "Odd", "cancelled")
+    assert still_runs(odd)
+    assert not still_runs(look(waiting_with_unseen(), ended(Outcome.EXPIRED), 60).payment)
+
+    over = lapsed(odd, "unseen_session_over", ctx(HOUR))
+    assert (over.payment.state, over.payment.due_at) == (State.AWAITING_PAYMENT, at(HOUR)), "a look decides"
+    word = Resolution("j.doe", "seen at the provider", session=OTHER_SESSION.id)
+    named = settle(odd, word, ctx(18 * 60), POLICIES[Channel.PHONE]).payment
+    assert named.unseen_until is not None, "the session that was looked at before may still be paid"

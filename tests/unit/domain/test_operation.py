@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.domain.asking import cancel
 from orchestrator.domain.decide import lapsed
 from orchestrator.domain.machine import Operation
 from orchestrator.domain.operation import Next, plan
@@ -26,12 +27,16 @@ from tests.unit.domain.story import (
     declined,
     doubted,
     held,
+    look,
+    paid,
     refused_number,
     released,
     requested,
+    running,
     start,
     superseded,
     waiting,
+    waiting_with_unseen,
     watched,
 )
 
@@ -88,7 +93,7 @@ def planned(payment, seconds, policy=None):
         (replace(POISONED, claim_no=20), 1, SEND, "query_status"),
         (POISONED, 1, LAPSE, "poison"),
         (replace(POISONED, hold=HoldReason.REVIEW), 1, SEND, "query_status"),
-        (replace(watched(), claim_no=99), 310, SEND, "query_status"),
+        (replace(watched(), claim_no=99), 310, LAPSE, "poison"),
     ],
 )
 def test_the_plan_of_each_state_and_time(payment, seconds, kind, why):
@@ -159,10 +164,34 @@ def test_a_lapse_with_an_unseen_session_holds_until_that_can_not_be_paid_any_mor
     assert over.payment.unseen_until is None
 
 
-def test_poison_is_held_and_never_claimed_again():
+def test_poison_is_held_and_only_looked_at_until_looks_do_harm_as_well():
+    nothing_to_look_at = lapsed(replace(authorized(), claim_no=21), "poison", ctx(2)).payment
+    assert (nothing_to_look_at.hold, nothing_to_look_at.due_at) == (HoldReason.POISON, None)
     decision = lapsed(POISONED, "poison", ctx(2))
-    assert (decision.payment.hold, decision.payment.due_at) == (HoldReason.POISON, None)
+    assert (decision.payment.hold, decision.payment.due_at) == (HoldReason.POISON, at(2))
+    assert planned(decision.payment, 2).operation is Operation.QUERY_STATUS
+    harmful = replace(decision.payment, claim_no=decision.payment.claim_no + 21)
+    assert (planned(harmful, 3).next, planned(harmful, 3).why) == (Next.LAPSE, "poison")
+    again = lapsed(harmful, "poison", ctx(3)).payment
+    assert (again.hold, again.due_at) == (HoldReason.POISON, None)
+    assert planned(replace(again, claim_no=again.claim_no + 99), 4).next is Next.WAIT
     assert planned(released(decision.payment), 7).operation is Operation.QUERY_STATUS, "a release counts as progress"
+
+
+@pytest.mark.parametrize("hung_up", [False, True])
+def test_a_wish_with_an_unseen_session_holds_and_the_seen_one_is_looked_at_meanwhile(hung_up):
+    asked = cancel(waiting_with_unseen(), ctx(5), reason="", hung_up=hung_up).payment
+    doubt = look(asked, running(), 6).payment
+    wish = Outcome.HUNG_UP if hung_up else Outcome.CANCELLED_BY_HOST
+    assert (doubt.hold, doubt.outcome, doubt.due_at) == (HoldReason.UNSEEN_SESSION, wish, at(7))
+    assert look(doubt, paid(), 8).payment.state is State.COMPLETED
+    still = look(doubt, running(), 800, looks=9)
+    assert (still.quiet, still.payment.due_at) == (True, at(805))
+    seen = replace(doubt, session_at=at(10))  # the seen one is the younger: it may be paid longer
+    over = lapsed(seen, planned(seen, 3600).why, ctx(3600)).payment
+    assert (over.state, over.hold, over.unseen_until, over.due_at) == (seen.state, None, None, at(3600))
+    end = look(over, running(), 3601).payment
+    assert (end.outcome, end.watch_until) == (wish, at(3610))
 
 
 def test_a_start_that_is_retried_reaches_its_deadline():

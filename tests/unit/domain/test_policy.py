@@ -37,6 +37,9 @@ def test_a_number_that_makes_no_sense_is_refused_by_its_key(name):
         ("max_sessions", 0, "whole number"),
         ("max_sessions", 1.5, "whole number"),
         ("max_claims", 0, "whole number"),
+        ("resolve_persons", 0, "neither 1 nor 2"),
+        ("resolve_persons", 3, "neither 1 nor 2"),
+        ("resolve_persons", 1.5, "neither 1 nor 2"),
         ("poll_factor", 0.9, "below 1"),
         ("poll_factor", 10.5, "above 10"),
         ("session_life_s", 72 * 3600 * 1000, "to a year"),
@@ -56,6 +59,8 @@ def test_good_values_replace_only_what_they_name():
     untouched = {f.name for f in fields(Policy)} - {"start_s", "max_sessions", "on_unknown_start"}
     assert all(getattr(changed, name) == getattr(DIGITAL, name) for name in untouched)
     assert PHONE.with_overrides({}, key=KEY) == PHONE
+    persons = PHONE.with_overrides({"resolve_persons": 2.0}, key=KEY).resolve_persons
+    assert (persons, type(persons)) == (2, int)
 
 
 def test_defaults_are_the_table_of_the_design():

@@ -40,11 +40,13 @@ from tests.unit.domain.story import (
     ctx,
     declined,
     doubted,
+    ended,
     hand_over,
     held,
     refused_number,
     released,
     requested,
+    running,
     start,
     superseded,
     waiting,
@@ -254,6 +256,19 @@ def test_a_number_outside_the_accounts_prefixes_is_never_handed_over(number, pre
     assert events(decision) == (["handed_over"] if allowed else ["held"])
     assert after.hold is (None if allowed else HoldReason.NUMBER_NOT_ALLOWED)
     assert after.due_at == at(3), "it is looked at all the same"
+
+
+def test_a_session_that_a_webhook_told_of_is_never_handed_over():
+    told = replace(ANSWERED, session=Session("S"), observation=ended(Outcome.DECLINED))
+    decision = start(requested(), told, 2)
+    assert (triggers(decision), decision.payment.due_at) == (["start_session"], at(2))
+    assert hand_over(decision.payment, ANSWERED, 2).payment.hold is HoldReason.NUMBER_NOT_ALLOWED
+
+
+def test_the_answer_to_a_start_that_a_webhook_overtook_is_no_news_whatever_the_case_of_its_id():
+    told = replace(ANSWERED, session=Session("5e551011-a"), observation=running())
+    payment = start(requested(Channel.DIGITAL), told, 2).payment
+    assert start(payment, OPENED, 3, attempt=1).quiet
 
 
 def test_a_released_number_is_handed_over_if_it_is_allowed_by_now():

@@ -194,6 +194,12 @@ def test_random_ids_are_hardly_ever_taken_for_cards():
     assert len(wrongly) <= len(ids) // 1000
 
 
+def test_the_letter_that_parts_a_track_is_also_a_digit_of_digests():
+    digest = "51bd73211fa8494b3bebbc4111111111111111d1234ca05ed76fd6371dfc9d41"
+    assert redact_card_data(f"hash {digest}") == f"hash {digest}"
+    assert redact_card_data("track 4111111111111111D25121011234567890") == f"track {REMOVED}"
+
+
 @pytest.mark.parametrize(
     "text", ["4 " * 20_000, "4111 " * 5_000, '"' * 20_000, "cvv " * 5_000, "1" * 50_000, "=" * 9_000]
 )

@@ -12,7 +12,13 @@ from sqlalchemy.exc import (
     ProgrammingError,
 )  # fmt: skip
 
-from orchestrator.domain.errors import ConfigurationError, Conflict, DatabaseMismatch, IntegrityViolated
+from orchestrator.domain.errors import (
+    ConfigurationError,
+    Conflict,
+    DatabaseDamaged,
+    DatabaseMismatch,
+    IntegrityViolated,
+)
 from orchestrator.store.faults import Refused, Silent, heard, rule_of, unavailable
 
 POSTGRESQL = "<class 'asyncpg.exceptions.UniqueViolationError'>: duplicate key value violates unique constraint \"{}\""
@@ -93,7 +99,8 @@ PSYCOPG = 'connection failed: connection to server at "h", port 5432 failed: FAT
         ),
         (of_driver("file is not a database", kind=DatabaseError), DatabaseMismatch, "no SQLite database"),
         (of_driver("attempt to write a readonly database"), ConfigurationError, "read-only file"),
-        (of_driver("database disk image is malformed", kind=DatabaseError), IntegrityViolated, "restore a backup"),
+        (of_driver("database disk image is malformed", kind=DatabaseError), DatabaseDamaged, "restore a backup"),
+        (of_driver("database or disk is full"), Silent, "no room left"),
         (KeyError("ours"), KeyError, "ours"),
     ],
     ids=str,
