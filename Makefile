@@ -34,7 +34,7 @@ SEEDS ?= 500
 simulate: $(READY) ## the flow under seeded crashes, faults and jumps in virtual time; SEEDS=500 ARGS="--first 1"
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
-coverage: $(READY) ## every test again, and which lines and branches they never reached; a third slower
+coverage: $(READY) ## every test again, and which lines and branches they never reached
 	$(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report
 

@@ -9,7 +9,7 @@ Read the package in the order of its flow:
    in words; `health`: what a person should know.
    `waiting`, `suspects`, `traffic`, `rounds`: whose turn it is in a worker, and how it keeps its rhythm.
 4. `interactions`, `provider`, `store`, `privacy`: the adapters.
-5. `orchestrator`, `composition`: where they meet. `service`: HTTP. `cli`: the command line.
+5. `orchestrator`, `assembly`, `composition`: where they meet. `service`: HTTP. `cli`: the command line.
 
 Everything a host needs is named here.
 """

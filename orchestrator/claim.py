@@ -25,6 +25,8 @@ MACHINE_VERSIONS = (VERSION,)
 DATABASE_TROUBLE = (Unavailable, ConfigurationError, DatabaseDamaged)
 """Silence, and what only a person can mend (rights, a damaged file): in mid-course both are waited out."""
 
+SKEW_REFUSED_S = 5.0
+"""Seconds between the clocks beyond which a worker does nothing."""
 SKEW_TOLD_S = 1.0
 """Seconds between our clock and the database's from which on the log says so."""
 CLOCK_EVERY_S = 60.0
@@ -49,7 +51,7 @@ class Rhythm:
     life_s: float = 8.0
     trust_s: float = 6.0
     poll_s: float = 0.25
-    skew_s: float = 5.0
+    skew_s: float = SKEW_REFUSED_S
 
 
 class Claims:

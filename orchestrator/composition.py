@@ -5,43 +5,35 @@ Here, and in `orchestrator.py`, the flow's Protocols meet the adapters that
 answer them; no other module sees both. Next: `orchestrator.orchestrator`.
 """
 
-import contextlib
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
 
-from orchestrator.claim import Claims, Rhythm
 from orchestrator.domain.account import Account, ChannelTerms
 from orchestrator.domain.errors import ConfigurationError, InvalidInput
 from orchestrator.domain.outcome import Outcome
-from orchestrator.domain.payment import Channel, Payment
+from orchestrator.domain.payment import Channel
 from orchestrator.domain.policy import DIGITAL, PHONE, Backoff, Policy
 from orchestrator.domain.settling import OUTCOMES, Resolution, checked_session
-from orchestrator.execute import Bench
-from orchestrator.handlers import Handlers
 from orchestrator.interactions import Definition, bundled, parse
 from orchestrator.mark import MarkFile
 from orchestrator.ports import Clock
 from orchestrator.privacy import FieldVault, checked_text, load_or_create_key_file, redact_card_data
 from orchestrator.privacy.phone import checked_phone_number
 from orchestrator.privacy.sealed import Sealer
-from orchestrator.provider.backoff import backoff
 from orchestrator.provider.client import ProviderPool
 from orchestrator.provider.config import AUTHORIZE, ROLE_FIELDS, SESSION_STATUS, START, AccountConfig, RoleNames
 from orchestrator.provider.gateway import GatewayProfile
-from orchestrator.rounds import Limits
 from orchestrator.settings import AccountSettings, Settings
-from orchestrator.store import migrate
 from orchestrator.store.incarnation import Witness
 from orchestrator.store.store import SqlStore
 from orchestrator.telemetry import emit
-from orchestrator.worker import Worker
 
 _DEFAULTS = {Channel.PHONE: PHONE, Channel.DIGITAL: DIGITAL}
 _NAMES = (AUTHORIZE, *START.values(), SESSION_STATUS)
@@ -81,10 +73,6 @@ def resolution(
         raise InvalidInput("outcome", "is unknown", f"one of {', '.join(OUTCOMES)}")
     named = None if session is None else checked_session(intake.text("session", session))
     return Resolution(**checked, outcome=None if outcome is None else Outcome(outcome), retry=retry, session=named)
-
-
-REQUEST_DIGESTS = b"the key of request digests"
-"""Its keyed digest keys the digests of requests in the trail: a plain one of a name and a number could be guessed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +133,12 @@ def policy_of(name: str, settings: AccountSettings, channel: Channel) -> Policy:
     key = f"accounts.{name}.policy.{channel.value}"
     policy = _DEFAULTS[channel].with_overrides(settings.policy.get(channel.value, {}), key=key)
     return replace(policy, dial_prefixes=tuple(settings.dial_prefixes))
+
+
+def longest_life_s(settings: Settings) -> float:
+    """Give the longest life, in seconds, that any account's policy gives a session; never less than the provider's."""
+    own = [policy_of(name, one, channel) for name, one in settings.accounts.items() for channel in Channel]
+    return max(policy.session_life_s for policy in (DIGITAL, *own))
 
 
 def _account(name: str, settings: AccountSettings, providers: ProviderPool, backoff: Backoff) -> Account:
@@ -238,71 +232,6 @@ def build_vault(settings: Settings, *, may_create: bool) -> FieldVault:
     if loaded.created:
         emit("sealing_key.created", path=str(path.with_name(path.name + ".key")))
     return FieldVault(loaded.sealer)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The adapters of one orchestrator, opened."""
-
-    store: SqlStore
-    providers: ProviderPool
-    vault: FieldVault
-    accounts: Mapping[str, Account]
-
-    async def acquaint(self, payment: Payment) -> None:
-        """Take up the definitions of a payment that were published since this process began; see `ProviderPool`."""
-        await self.providers.acquaint(payment, self.store.definition)
-
-
-@contextlib.asynccontextmanager
-async def opened(
-    settings: Settings, store: SqlStore, definitions: Definitions, *, clock: Clock, random: Random
-) -> AsyncIterator[Parts]:
-    """
-    Open the database, a new SQLite file included, and everything that needs it.
-
-    Raises:
-        ConfigurationError: Settings, definitions, keys or database don't fit.
-        Unavailable: The database does not answer.
-
-    Crash:
-        A new file is at a whole revision or is brought there at the next start.
-    """
-    async with contextlib.AsyncExitStack() as stack:
-        path = sqlite_path(settings.database_url)
-        if path is not None and (not path.exists() or path.stat().st_size == 0):
-            await migrate.upgrade(settings.database_url)
-        await store.open()
-        stack.push_async_callback(store.close)
-        vault = build_vault(settings, may_create=not await store.holds_payer_data())
-        present, stored = definitions.all(), await store.definitions()
-        for digest, definition in present.items():
-            await store.publish_definition(digest, definition.name, definition.text, now=clock.now())
-        # What payments were begun under and the settings no longer hold.
-        older = {digest: parse(text, name=name) for digest, (name, text) in stored.items() if digest not in present}
-        providers = build_providers(
-            settings, definitions, older,
-            clock=clock, random=random, digest_key=vault.digest(REQUEST_DIGESTS).encode(),
-        )  # fmt: skip
-        stack.push_async_callback(providers.close)
-        yield Parts(store, providers, vault, build_accounts(settings, providers, backoff(random)))
-
-
-def build_worker(
-    settings: Settings, parts: Parts, handlers: Handlers, clock: Clock, *, origin: str, version: str
-) -> Worker:
-    """Give a worker over the opened parts."""
-    told, store, providers = settings.worker, parts.store, parts.providers
-    rhythm = Rhythm(told.heartbeat_s, told.claim_life_s, told.claim_trust_s, told.poll_interval_s)
-    claims = Claims(
-        store, clock, rhythm,
-        accounts=tuple(parts.accounts), new_id=new_worker_id, origin=origin, version=version,
-    )  # fmt: skip
-    bench = Bench(
-        store, providers, parts.vault, parts.accounts, clock, claims,
-        traffic=providers, acquaint=parts.acquaint,
-    )  # fmt: skip
-    return Worker(bench, handlers, Limits(told.concurrency, told.claim_batch, told.drain_s))
 
 
 def build_store(settings: Settings) -> SqlStore:

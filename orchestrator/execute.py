@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.claim import DATABASE_TROUBLE, Claims
-from orchestrator.domain.account import Account
+from orchestrator.domain.account import Account, policy_of
 from orchestrator.domain.decide import decide, lapsed
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.entry import Context, Looks
@@ -112,7 +112,7 @@ class Bench:
 
     def policy(self, payment: Payment) -> Policy:
         """Give the policy of the payment's account and channel."""
-        return self.accounts[payment.account].terms[payment.channel].policy
+        return policy_of(self.accounts, payment)
 
     def context(self, held: Held) -> Callable[[], Context]:
         """Give who decides, with the looks to sum up."""

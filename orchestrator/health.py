@@ -14,15 +14,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
+from orchestrator.claim import SKEW_REFUSED_S
 from orchestrator.domain.account import Account
 from orchestrator.domain.entry import instant
 from orchestrator.domain.errors import DatabaseDamaged, Unavailable, WentBack
 from orchestrator.ports import Clock, Providers, Store
 from orchestrator.traffic import BEGUN, OVER, Trouble, standing
 from orchestrator.webhook import UNMATCHED
-
-SKEW_S = 5.0
-"""Beyond this a worker refuses to work; see `claim`."""
 
 
 class Colour(StrEnum):
@@ -148,7 +146,7 @@ async def _of_the_database(store: Database, clock: Clock, terms: Terms, now: dat
     if store.mark_trouble:
         found.append(Finding(Colour.AMBER, "mark_not_kept", detail=store.mark_trouble, fix="make `mark_file` writable"))
     offset = await store.clock_offset(clock)
-    if abs(offset) > SKEW_S:
+    if abs(offset) > SKEW_REFUSED_S:
         detail = f"{offset:+.1f} s against the database's"
         found.append(Finding(Colour.RED, "clock_wrong", detail=detail, fix="synchronize both with one time server"))
     alive = await store.living(since=now - timedelta(seconds=terms.worker_life_s))

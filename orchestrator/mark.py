@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.domain.errors import ConfigurationError
+from orchestrator.files import sync_directory
 
 KEY = "mark_file"
 _LIFE, _HASH = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{64}")
@@ -119,11 +120,7 @@ class MarkFile:
                     file.flush()
                     os.fsync(file.fileno())
                 partial.replace(self.path)
-            directory = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_directory(self.path.parent)
         except OSError as error:
             raise _unwritable(error) from None
 

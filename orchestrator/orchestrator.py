@@ -14,9 +14,9 @@ from random import Random
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from orchestrator import composition, resolve
+from orchestrator import assembly, composition, resolve
 from orchestrator.clock import SystemClock
-from orchestrator.domain.account import Account
+from orchestrator.domain.account import Account, policy_of
 from orchestrator.domain.entry import Context, Entry
 from orchestrator.domain.errors import ConfigurationError, NotFound
 from orchestrator.domain.money import Money
@@ -76,7 +76,7 @@ class Orchestrator:
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
             parts = await stack.enter_async_context(
-                composition.opened(self.settings, self.store, self._definitions, clock=self._clock, random=self._random)
+                assembly.opened(self.settings, self.store, self._definitions, clock=self._clock, random=self._random)
             )
             self._providers, self._vault, self._accounts = parts.providers, parts.vault, parts.accounts
             self._door = Door(self.store, self._vault, composition.DoorIntake(), self._accounts, self._context)
@@ -309,8 +309,8 @@ class Orchestrator:
         """Give a worker of this orchestrator, to be `run` once."""
         if not self._accounts:
             raise ConfigurationError("accounts", "is empty", "configure at least one account for a worker")
-        parts = composition.Parts(self.store, self._providers, self._vault, self._accounts)
-        return composition.build_worker(
+        parts = assembly.Parts(self.store, self._providers, self._vault, self._accounts)
+        return assembly.build_worker(
             self.settings, parts, self._handlers, self._clock, origin=self._origin, version=VERSION
         )
 
@@ -335,10 +335,7 @@ class Orchestrator:
             self._workers.discard(worker)
 
     def _policy(self, payment: Payment) -> Policy:
-        account = self._accounts.get(payment.account)
-        if account is None:
-            raise ConfigurationError(f"accounts.{payment.account}", "is not configured", "configure it again")
-        return account.terms[payment.channel].policy
+        return policy_of(self._accounts, payment)
 
     def _context(self, actor: str | None = None) -> Context:
         return Context(self._clock.now(), actor or self._actor, self._origin, version=VERSION)

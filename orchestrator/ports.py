@@ -293,9 +293,11 @@ class Providers(Protocol):
         """Give the provider with the definitions that the payment is pinned to."""
         ...
 
-    def notice(self, account: str, body: bytes, currency: str) -> Observation:
+    def notice(self, account: str, body: bytes) -> Callable[[str], Observation]:
         """
-        Read a webhook's body by the account's gateway profile; the currency gives its amount's decimals.
+        Read a webhook's body by the account's gateway profile.
+
+        Gives what it says, by the ISO 4217 code that gives its amount's decimals.
 
         Raises:
             InvalidInput: The body is not one, or holds card data.

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from orchestrator.claim import DATABASE_TROUBLE
+from orchestrator.nap import nap
 from orchestrator.ports import Clock
 from orchestrator.telemetry import emit
 
@@ -77,13 +78,7 @@ class Rounds:
             await self._clock.sleep(HINT_S)
 
     async def nap(self, seconds: float, stir: asyncio.Event) -> None:
-        """Sleep on the clock, or until stirred."""
-        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
-        stirred = asyncio.ensure_future(stir.wait())
-        try:
-            await asyncio.wait({sleep, stirred}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            stirred.cancel()
+        """Sleep, or until stirred; the next stir is another one."""
+        await nap(self._clock, seconds, stir)
         if not self._stopping.is_set():
             stir.clear()

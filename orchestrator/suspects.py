@@ -20,14 +20,9 @@ SHARE = 16
 """One in so many suspects is driven at once: what a crash leaves undecided shrinks with their number."""
 
 
-def fruitless(payment: Payment) -> int:
-    """Give how many claims in a row have brought no progress, the present one included."""
-    return payment.claim_no - payment.progress_claim
-
-
 def is_suspect(payment: Payment) -> bool:
     """Tell whether the payment is to be driven with care."""
-    return fruitless(payment) >= FRUITLESS
+    return payment.fruitless >= FRUITLESS
 
 
 class Suspects:

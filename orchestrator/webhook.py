@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from orchestrator.domain.account import Account
+from orchestrator.domain.account import Account, policy_of
 from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import CardDataRefused, ConfigurationError, InvalidInput, Unavailable
 from orchestrator.domain.hearing import (
@@ -79,14 +79,13 @@ class Ear:
     vault: Vault
     accounts: Mapping[str, Account]
     context: Callable[[], Context]
-
     acquaint: Callable[[Payment], Awaitable[None]] = nothing_new
     """Awaited before a look: takes up definitions that were published since this process began."""
     noted: dict[tuple[str, str], datetime] = field(default_factory=dict)
 
     def policy(self, payment: Payment) -> Policy:
         """Give the policy of the payment's account and channel."""
-        return self.accounts[payment.account].terms[payment.channel].policy
+        return policy_of(self.accounts, payment)
 
     async def refuse(self, account: str, why: str, sender: str = "") -> None:
         """
@@ -142,22 +141,23 @@ async def hear(ear: Ear, account: str, body: bytes) -> Heard:
     """
     known(ear.accounts, account)
     try:
-        seen = ear.providers.notice(account, body, "")
+        read = ear.providers.notice(account, body)
     except InvalidInput as error:
         emit("webhook.refused", account=account, reason=f"{error.field} {error.problem}")
         if isinstance(error, CardDataRefused):
             await ear.refuse(account, "card_data")
         raise
+    seen = read("")
     assert seen.session_id is not None  # noqa: S101 - a notice names its session
     found = match(
         await ear.store.of_session(account, seen.session_id),
         await ear.store.of_reference(account, seen.reference) if seen.reference else (),
-        lambda payment: ear.providers.notice(account, body, payment.amount.currency),
+        lambda payment: read(payment.amount.currency),
     )
     if isinstance(found, Unmatched):
         await _keep(ear, account, seen, found)
         return _heard(account, Heard(Result.UNMATCHED), found.value)
-    seen = ear.providers.notice(account, body, found.amount.currency)
+    seen = read(found.amount.currency)
     if not is_news(found, seen):
         return _heard(account, Heard(Result.NOTHING_NEW, found), "no_news")
     return await _record(ear, found, await _confirmed(ear, found, seen))

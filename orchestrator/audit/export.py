@@ -27,6 +27,7 @@ from orchestrator.audit.verify import Archive
 from orchestrator.domain.entry import BODY_VERSION, NO_HASH, Entry, body_hash, canonical, instant
 from orchestrator.domain.errors import ConfigurationError, IntegrityViolated, InvalidInput
 from orchestrator.domain.machine import START
+from orchestrator.files import sync_directory
 
 LONGEST_LINE = 1 << 20
 """Bytes; our longest bodies are a few thousand."""
@@ -101,7 +102,8 @@ def _new_file(file: Path) -> Iterator[BinaryIO]:
         with os.fdopen(number, "wb") as part:
             yield part
         Path(name).rename(file)
-        _sync_directory(file.parent)
+        with contextlib.suppress(OSError):  # not every file system can
+            sync_directory(file.parent)
     except OSError as error:
         raise _unwritable(file, error) from None
     finally:
@@ -115,15 +117,6 @@ def _flush(file: BinaryIO) -> None:
 
 def _unwritable(file: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError("--output", f"{file} can't be written ({type(error).__name__})", "check path and disk")
-
-
-def _sync_directory(directory: Path) -> None:
-    with contextlib.suppress(OSError):  # not every system opens directories
-        opened = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
 
 
 async def _write(archive: Archive, file: BinaryIO, period: tuple[datetime | None, datetime | None]) -> Exported:

@@ -237,7 +237,7 @@ def _bounded(payment: Payment, story: Story, observed: Observed) -> _Found:
     retried = sum(body.get("trigger") == "release" and bool(body.get("resolution")) for body in story.bodies)
     if payment.sessions > limits.sessions + retried:
         yield "bounds", None, f"{payment.sessions} sessions may have been started, {limits.sessions} are allowed"
-    fruitless = max(payment.claim_no - payment.progress_claim, (observed.claims or {}).get(payment.id, 0))
+    fruitless = max(payment.fruitless, (observed.claims or {}).get(payment.id, 0))
     if fruitless > limits.claims:
         yield "bounds", None, f"claimed {fruitless} times without progress"
     for word, seen, most in (
@@ -257,7 +257,7 @@ def _few_holds(payment: Payment, story: Story, observed: Observed) -> _Found:
     if payment.hold not in _IN_DOUBT:
         return
     doubted = any(
-        body.get("operation") == "start_session" and body.get("verdict") != "answered" and body["seq"] and _unseen(body)
+        body.get("operation") == "start_session" and body.get("verdict") != "answered" and _unseen(body)
         for body in story.bodies
     )
     excused = any(_came_from_outside(body) or body.get("other_session") for body in story.bodies)

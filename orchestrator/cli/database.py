@@ -115,7 +115,7 @@ def restored(
         begin_anew(
             settings.database_url, composition.mark_file(settings),
             lambda: Context(clock.now(), name, composition.origin(), version=VERSION),
-            reason=why, new_id=secrets.token_hex(16),
+            reason=why, new_id=secrets.token_hex(16), longest_s=composition.longest_life_s(settings),
         )
     )  # fmt: skip
     if as_json:

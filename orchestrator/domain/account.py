@@ -8,7 +8,8 @@ what `submit` and `decide` need. Next: `submit`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.domain.payment import Channel
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.payment import Channel, Payment
 from orchestrator.domain.policy import Policy
 
 
@@ -46,3 +47,16 @@ class Account:
     terms: Mapping[Channel, ChannelTerms]
     call_guid_field: str = "CallGuid"
     phone_fields: frozenset[str] = frozenset({"CustomerPhoneNumber"})
+
+
+def policy_of(accounts: Mapping[str, Account], payment: Payment) -> Policy:
+    """
+    Give the policy of a payment's account and channel.
+
+    Raises:
+        ConfigurationError: The account is not configured any more.
+    """
+    account = accounts.get(payment.account)
+    if account is None:
+        raise ConfigurationError(f"accounts.{payment.account}", "is not configured", "configure it again")
+    return account.terms[payment.channel].policy

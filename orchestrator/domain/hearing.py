@@ -18,8 +18,11 @@ from orchestrator.domain.looking import ALONE, after_other, after_query
 from orchestrator.domain.outcome import Observation, Outcome
 from orchestrator.domain.payment import Channel, Payment, State
 from orchestrator.domain.policy import OnWebhookAlone, Policy
-from orchestrator.domain.starting import after_start
+from orchestrator.domain.starting import after_start, take_up
 from orchestrator.domain.verdict import Session, Verdict, VerdictKind
+
+MAX_BYTES = 64 * 1024
+"""The longest body of a webhook; VCC's has some hundreds."""
 
 CONFIRMED = "webhook_confirmed"
 """The verdict's reason where a look has answered; the other is `ALONE`."""
@@ -34,23 +37,18 @@ class Unmatched(StrEnum):
     """Several payments could be meant."""
 
 
-def has_session(payment: Payment, session_id: str) -> bool:
-    """Tell whether this is the payment's session; the case of letters is the provider's whim."""
-    return payment.session_id is not None and payment.session_id.lower() == session_id.lower()
-
-
 def is_looked_at(payment: Payment, session_id: str) -> bool:
     """Tell whether the payment looks at this session by itself, or will once it has heard of it."""
     if payment.session_id is None:
         return payment.channel is Channel.DIGITAL and not payment.ended
-    return has_session(payment, session_id) and (not payment.ended or payment.watch_until is not None)
+    return payment.has_session(session_id) and (not payment.ended or payment.watch_until is not None)
 
 
 def is_young(payment: Payment, session_id: str, now: datetime, policy: Policy) -> bool:
     """Tell whether the provider may not know of this session yet: it has only just been started."""
     if payment.open_attempt is not None:
         return True
-    began = payment.session_at if has_session(payment, session_id) else None
+    began = payment.session_at if payment.has_session(session_id) else None
     return began is not None and now < began + timedelta(seconds=policy.absent_grace_s)
 
 
@@ -87,7 +85,7 @@ def is_news(payment: Payment, seen: Observation) -> bool:
     if not seen.ended:
         # Webhooks are sent at the end; polling goes on where this one is early, or was overtaken.
         return False
-    ours = seen.session_id is None or has_session(payment, seen.session_id)
+    ours = seen.session_id is None or payment.has_session(seen.session_id)
     return not (ours and payment.ended and payment.outcome is seen.outcome)
 
 
@@ -109,7 +107,7 @@ def after_webhook(payment: Payment, verdict: Verdict, context: Context, policy: 
         policy: Of its account and channel.
     """
     seen = verdict.observation
-    if seen is None or seen.session_id is None or has_session(payment, seen.session_id):
+    if seen is None or seen.session_id is None or payment.has_session(seen.session_id):
         return after_query(payment, verdict, context, policy)
     if payment.session_id is None:
         return _adopted(payment, seen.session_id, verdict, context, policy)
@@ -118,12 +116,14 @@ def after_webhook(payment: Payment, verdict: Verdict, context: Context, policy: 
 
 def _adopted(payment: Payment, session_id: str, verdict: Verdict, context: Context, policy: Policy) -> Decision:
     """Take the session up and its end with it: the answer to its start has not come yet, or never will."""
-    seen = verdict.observation
-    if payment.channel is Channel.PHONE and not (seen and seen.ended):
+    over = verdict.observation is not None and verdict.observation.ended
+    if payment.channel is Channel.PHONE and not over:
         return quiet(payment, payment.due_at)  # nobody told the number to dial
-    attempt = payment.open_attempt or payment.attempts
-    started = Verdict(VerdictKind.ANSWERED, reason=verdict.reason, session=Session(session_id), observation=seen)
-    first = after_start(payment, attempt, started, context, policy)
+    started = Verdict(VerdictKind.ANSWERED, reason=verdict.reason, session=Session(session_id))
+    if payment.state is State.AUTHORIZED and over:
+        first = take_up(payment, started, context, policy)
+    else:
+        first = after_start(payment, payment.open_attempt or payment.attempts, started, context, policy)
     if first.payment.state is State.COLLECTING:
         return first
     return first.then(after_query(first.payment, verdict, context, policy))

@@ -60,7 +60,7 @@ def after_query(payment: Payment, verdict: Verdict, context: Context, policy: Po
 
 def mismatch(payment: Payment, seen: Observation) -> str:
     """Name what in the answer is not ours: session, reference, currency or amount; empty if nothing is."""
-    if seen.session_id is not None and seen.session_id.lower() != (payment.session_id or "").lower():
+    if seen.session_id is not None and not payment.has_session(seen.session_id):
         return "session"
     if seen.reference is not None and seen.reference != payment.reference:
         return "reference"
@@ -176,7 +176,7 @@ def _fail(
         # This session runs on: a hold stops effects, never observation.
         return walk.due(payment.unseen_until) if seen.ended else _look_on(walk, policy)
     walk.release("evidence")
-    until = _life_over(payment, policy) if watched else None
+    until = life_over(payment, policy) if watched else None
     walk.step("fail", **told, **facts, outcome=outcome, reason=reason, money=MoneyFact.NONE, deadline_at=None,
               watch_until=until)  # fmt: skip
     due = None if until is None else min(until, walk.now + timedelta(seconds=policy.poll_max_s))
@@ -186,7 +186,7 @@ def _fail(
 def _running(walk: Walk, seen: Observation, policy: Policy, told: dict[str, Any]) -> Decision:
     payment, now = walk.payment, walk.now
     facts = _facts(seen)
-    if now >= _life_over(payment, policy):
+    if now >= life_over(payment, policy):
         return _fail(walk, Outcome.EXPIRED, "session_life_over", told, seen, policy=policy)
     if payment.hold is None:
         if payment.cancel_requested:
@@ -217,7 +217,7 @@ def _absent(walk: Walk, policy: Policy, told: dict[str, Any]) -> Decision:
 
 def _refused(walk: Walk, policy: Policy, told: dict[str, Any]) -> Decision:
     """A refused look proves nothing about the money."""
-    if walk.payment.ended and walk.now < _life_over(walk.payment, policy):
+    if walk.payment.ended and walk.now < life_over(walk.payment, policy):
         return quiet(walk.payment, _next_look(walk.payment, walk.now, policy, walk.looks.count))
     return _look_again(walk, "status_refused", policy, told)
 
@@ -225,7 +225,7 @@ def _refused(walk: Walk, policy: Policy, told: dict[str, Any]) -> Decision:
 def _look_again(walk: Walk, reason: str, policy: Policy, told: dict[str, Any]) -> Decision:
     """Hold, and look on as long as the session can live: the next look may be answered."""
     lapses = _unanswerable(walk, reason, told).payment.due_at
-    if walk.now >= _life_over(walk.payment, policy):
+    if walk.now >= life_over(walk.payment, policy):
         return walk.due(lapses)
     return walk.due(lapses or _next_look(walk.payment, walk.now, policy, walk.looks.count))
 
@@ -245,11 +245,11 @@ def _unanswerable(walk: Walk, reason: str, told: dict[str, Any]) -> Decision:
 
 def _silence(walk: Walk, verdict: Verdict, policy: Policy, told: dict[str, Any]) -> Decision:
     payment, now = walk.payment, walk.now
-    if now >= _life_over(payment, policy):
+    if now >= life_over(payment, policy):
         return _unanswerable(walk, "silence", told)
     own = min(policy.backoff(walk.looks.failed + 1), policy.poll_retry_s)
     delay = max(own, verdict.retry_after_s or 0.0)
-    return quiet(payment, min(now + timedelta(seconds=delay), _life_over(payment, policy)))
+    return quiet(payment, min(now + timedelta(seconds=delay), life_over(payment, policy)))
 
 
 def _late(walk: Walk, seen: Observation, policy: Policy, told: dict[str, Any]) -> Decision:
@@ -283,18 +283,19 @@ def _moved(walk: Walk) -> Decision:
 
 def _look_on(walk: Walk, policy: Policy) -> Decision:
     """Look at a held payment's session as long as it can live; after that only a person moves it."""
-    over = walk.now >= _life_over(walk.payment, policy)
+    over = walk.now >= life_over(walk.payment, policy)
     if over and walk.payment.hold is HoldReason.UNSEEN_SESSION:
         return walk.due(walk.payment.unseen_until)
     looks = walk.looks.count if walk.payment is walk.before else 0  # an entry begins a new count
     return walk.due(None if over else _next_look(walk.payment, walk.now, policy, looks))
 
 
-def _life_over(payment: Payment, policy: Policy) -> datetime:
+def life_over(payment: Payment, policy: Policy) -> datetime:
+    """Say when the session's longest life is over."""
     return (payment.session_at or payment.created_at) + timedelta(seconds=policy.session_life_s)
 
 
 def _next_look(payment: Payment, now: datetime, policy: Policy, looks: int) -> datetime:
     due = now + policy.poll_after(looks)
-    last = payment.watch_until or _life_over(payment, policy)
+    last = payment.watch_until or life_over(payment, policy)
     return due if now >= last else min(due, last)

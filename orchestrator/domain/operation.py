@@ -81,7 +81,7 @@ def lapse(payment: Payment, now: datetime, policy: Policy) -> str:
         # By policy `hold` a person or a webhook settles an unknown start, however long that takes.
         lasting = payment.hold is HoldReason.SESSION_UNKNOWN and policy.on_unknown_start is OnUnknownStart.HOLD
         return "unseen_session_over" if over and not lasting else ""
-    fruitless = payment.claim_no - payment.progress_claim > policy.max_claims
+    fruitless = payment.fruitless > policy.max_claims
     if payment.hold is HoldReason.POISON and payment.due_at is not None:
         return "poison" if fruitless else ""  # its looks take their workers down as well: no more of them
     if payment.hold is not None or (payment.ended and payment.watch_until is None):

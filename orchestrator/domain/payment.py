@@ -163,6 +163,20 @@ class Payment:
         """Whether the state is terminal."""
         return self.state in ENDED
 
+    @property
+    def fruitless(self) -> int:
+        """How many claims in a row have brought no progress, the present one included."""
+        return self.claim_no - self.progress_claim
+
+    @property
+    def hang_up(self) -> Outcome | None:
+        """The host's word that the caller is gone, which later doubt about the outcome must not wipe out."""
+        return self.outcome if self.outcome is Outcome.HUNG_UP else None
+
+    def has_session(self, session_id: str) -> bool:
+        """Tell whether this is the session that is looked at; the case of letters is the provider's whim."""
+        return self.session_id is not None and self.session_id.lower() == session_id.lower()
+
     def start_deadline(self, now: datetime, pause_s: float) -> datetime | None:
         """
         Give the present deadline, moved by the time that the account's trouble has cost.

@@ -16,11 +16,9 @@ from orchestrator.domain.payment import HoldReason, Payment
 from orchestrator.domain.verdict import crashed
 
 REASON = "database_restored"
-LONGEST_LIFE = timedelta(hours=72, minutes=15)
-"""No session that was started before the restoration lives longer, on either channel."""
 
 
-def restored(payment: Payment, context: Context) -> Decision:
+def restored(payment: Payment, context: Context, longest_s: float) -> Decision:
     """
     Hold a payment that has not ended.
 
@@ -28,9 +26,14 @@ def restored(payment: Payment, context: Context) -> Decision:
     with one, nobody knows what became of it (`indeterminate`), and it is looked at now.
     One that is held already stays so; but no hold may end by itself before every
     session is over that may have been started since the copy was made.
+
+    Args:
+        payment: As the copy has it.
+        context: Who says that the database was put back, when.
+        longest_s: The longest life that any account's policy gives a session.
     """
     walk = Walk(payment, context)
-    longest = context.now + LONGEST_LIFE
+    longest = context.now + timedelta(seconds=longest_s)
     if payment.hold is not None and not payment.ended and payment.unseen_until is not None:
         if payment.reason == REASON:
             return quiet(payment, payment.due_at)

@@ -19,7 +19,7 @@ from typing import Any
 from orchestrator.domain.decision import Decision, Walk
 from orchestrator.domain.entry import Context, Entry
 from orchestrator.domain.errors import Conflict, InvalidInput
-from orchestrator.domain.looking import still_runs
+from orchestrator.domain.looking import life_over, still_runs
 from orchestrator.domain.machine import Operation
 from orchestrator.domain.outcome import HOLDING, MONEY_OF, MoneyFact, Outcome
 from orchestrator.domain.payment import Channel, HoldReason, Payment, State
@@ -236,7 +236,7 @@ def _demand(payment: Payment, resolution: Resolution, policy: Policy) -> None:
 
 
 def _demand_session(payment: Payment, resolution: Resolution) -> None:
-    if resolution.session is not None and resolution.session.lower() == (payment.session_id or "").lower():
+    if resolution.session is not None and payment.has_session(resolution.session):
         raise InvalidInput("session", "is the one that is looked at already", "leave it out")
     moved = resolution.outcome is not None and MONEY_OF.get(resolution.outcome) is not None
     if moved and resolution.session is None and payment.session_id is None and not payment.ended:
@@ -268,7 +268,7 @@ def _end(walk: Walk, outcome: Outcome, policy: Policy, *, live: bool) -> Decisio
         if walk.payment.state is State.SESSION_STARTED:
             walk.step("hand_over", operation=Operation.HAND_OVER, reason="paid_before_hand_over")
         return walk.step("complete", **facts).notify("completed").due(None)
-    until = _life_over(walk.payment, policy) if live else None
+    until = life_over(walk.payment, policy) if live else None
     walk.step("fail", **facts, watch_until=until).notify("failed")
     return walk.due(None if until is None else min(until, walk.now + timedelta(seconds=policy.poll_max_s)))
 
@@ -279,13 +279,13 @@ def _adopt(walk: Walk, session: str, policy: Policy, told: dict[str, Any]) -> No
     # One of the sessions that nobody saw is this one; any other of them may still be paid.
     unseen = payment.unseen_until if payment.sessions > (1 if payment.session_id is None else 2) else None
     if payment.session_id is not None and _may_live(payment, policy, now):
-        unseen = max(filter(None, (payment.unseen_until, _life_over(payment, policy))))
+        unseen = max(filter(None, (payment.unseen_until, life_over(payment, policy))))
     found: dict[str, Any] = {
         "session_id": session, "session_at": now, "session_state": None, "codes": {}, "unseen_until": unseen,
         "deadline_at": now + timedelta(seconds=policy.awaiting_s), "sessions": max(payment.sessions, 1),
         "failures": 0, "troubled_since": None, "undelivered": False, "overdue": False,
     }  # fmt: skip
-    found |= {"outcome": payment.outcome if payment.outcome is Outcome.HUNG_UP else None}
+    found |= {"outcome": payment.hang_up}
     if payment.session_id is not None:
         walk.release("resolved_session", extra=told, **found)
         return
@@ -300,18 +300,18 @@ def _adopt(walk: Walk, session: str, policy: Policy, told: dict[str, Any]) -> No
 
 def _retry(walk: Walk, policy: Policy, told: dict[str, Any]) -> Decision:
     payment, now = walk.payment, walk.now
-    wish = payment.outcome if payment.outcome is Outcome.HUNG_UP else None
     if payment.session_id is None:
         allowed = policy.collecting_s if payment.missing else policy.start_s
         deadline = now + timedelta(seconds=allowed)
         walk.release(
-            "resolved_retry", extra=told, unseen_until=None, deadline_at=deadline, failures=0, outcome=wish,
+            "resolved_retry", extra=told, unseen_until=None, deadline_at=deadline, failures=0, outcome=payment.hang_up,
             troubled_since=None, paused_s=0,
         )  # fmt: skip
         return walk.due(deadline if payment.missing else now)
     handing = payment.state is State.SESSION_STARTED and not payment.cancel_requested
     if payment.hold in (HoldReason.UNSEEN_SESSION, HoldReason.NUMBER_NOT_ALLOWED, HoldReason.POISON):
-        seen_over = {} if payment.hold is not HoldReason.UNSEEN_SESSION else {"unseen_until": None, "outcome": wish}
+        unseen = payment.hold is HoldReason.UNSEEN_SESSION
+        seen_over = {"unseen_until": None, "outcome": payment.hang_up} if unseen else {}
         walk.release("resolved_retry", extra=told, **seen_over)
         return publish(walk, policy) if handing and dialable(payment, policy) else walk.due(now)
     walk.release("resolved_retry", extra=told)
@@ -320,13 +320,9 @@ def _retry(walk: Walk, policy: Policy, told: dict[str, Any]) -> Decision:
     return walk.due(now)
 
 
-def _life_over(payment: Payment, policy: Policy) -> datetime:
-    return (payment.session_at or payment.created_at) + timedelta(seconds=policy.session_life_s)
-
-
 def _may_live(payment: Payment, policy: Policy, now: datetime) -> bool:
     """Tell whether the seen session may still be paid: its life is not over, and no answer has said that it ended."""
-    if payment.session_id is None or now >= _life_over(payment, policy):
+    if payment.session_id is None or now >= life_over(payment, policy):
         return False
     if payment.hold is HoldReason.UNSEEN_SESSION:
         return still_runs(payment)

@@ -108,7 +108,9 @@ def after_start(payment: Payment, attempt: int, verdict: Verdict, context: Conte
         return _impossible(walk, verdict)
     if verdict.kind is VerdictKind.ANSWERED and verdict.session is not None:
         if payment.state is State.AUTHORIZED and payment.open_attempt in (attempt, None):
-            return _adopt(walk, verdict.session, policy, told)
+            _adopt(walk, verdict.session, policy, told)
+            held_back = walk.payment.cancel_requested or walk.payment.hold is not None
+            return walk.due(walk.now) if held_back else publish(walk, policy)
         return _keep_in_sight(walk, verdict.session, policy, told)
     if not ours:
         return _learnt_late(walk, told)
@@ -132,7 +134,25 @@ def _impossible(walk: Walk, verdict: Verdict) -> Decision:
     return walk.hold(HoldReason.SESSION_UNKNOWN, **told, extra=extra, reason="session_never_intended").due(None)
 
 
-def _adopt(walk: Walk, session: Session, policy: Policy, told: dict[str, Any]) -> Decision:
+def take_up(payment: Payment, verdict: Verdict, context: Context, policy: Policy) -> Decision:
+    """
+    Take up a session that is over already, before the answer to its start has come: nothing is handed over.
+
+    Args:
+        payment: `authorized`, with or without an open attempt.
+        verdict: Answered, with the session.
+        context: Who decides, when.
+        policy: Of its account and channel.
+    """
+    assert verdict.session is not None  # noqa: S101 - the caller found it
+    attempt = payment.open_attempt or payment.attempts
+    told: dict[str, Any] = {"operation": Operation.START_SESSION, "attempt": attempt, "verdict": verdict}
+    walk = Walk(payment, context)
+    _adopt(walk, verdict.session, policy, told)
+    return walk.due(walk.now)
+
+
+def _adopt(walk: Walk, session: Session, policy: Policy, told: dict[str, Any]) -> None:
     now, payment = walk.now, walk.payment
     # Without an open attempt the doubt about it was recorded, and its session was counted then.
     doubted = payment.open_attempt is None
@@ -146,15 +166,10 @@ def _adopt(walk: Walk, session: Session, policy: Policy, told: dict[str, Any]) -
     if doubted and payment.hold in (HoldReason.SESSION_UNKNOWN, HoldReason.UNSEEN_SESSION):
         # The very answer that was missing has come: the session that was in doubt is this one.
         walk.release("answer_arrived")
-        started["outcome"] = payment.outcome if payment.outcome is Outcome.HUNG_UP else None
+        started["outcome"] = payment.hang_up
     if doubted and sessions == 1:
         started["unseen_until"] = None
     walk.step("start_session", **told, **started)
-    if walk.payment.cancel_requested or walk.payment.hold is not None:
-        return walk.due(now)
-    if payment.channel is Channel.PHONE and told["verdict"].observation is not None:
-        return walk.due(now)  # a webhook told of it: there is nothing to dial, and its end comes with it
-    return publish(walk, policy)
 
 
 def dialable(payment: Payment, policy: Policy) -> bool:
@@ -178,7 +193,7 @@ def publish(walk: Walk, policy: Policy) -> Decision:
 def _keep_in_sight(walk: Walk, session: Session, policy: Policy, told: dict[str, Any]) -> Decision:
     """Record a session that came too late to be ours; it may be paid, so the payment doesn't end without it."""
     payment, now = walk.payment, walk.now
-    if payment.session_id is not None and payment.session_id.lower() == session.id.lower():
+    if payment.has_session(session.id):
         return quiet(payment, payment.due_at)
     extra = {"other_session": session.id}
     until = now + timedelta(seconds=policy.session_life_s)
@@ -250,7 +265,7 @@ def _no_effect(
 
 def wished(payment: Payment) -> Outcome:
     """Give what a payment ends as that the host wants ended: its caller has hung up, or it was cancelled."""
-    return Outcome.HUNG_UP if payment.outcome is Outcome.HUNG_UP else Outcome.CANCELLED_BY_HOST
+    return payment.hang_up or Outcome.CANCELLED_BY_HOST
 
 
 def fail(walk: Walk, outcome: Outcome, reason: str, **details: Any) -> Decision:

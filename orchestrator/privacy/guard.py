@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from orchestrator.domain.errors import InvalidInput
+from orchestrator.domain.errors import CardDataRefused, InvalidInput
 from orchestrator.privacy.cards import LONGEST, SHORTEST, card_like_groups, is_card_number
 
 REMOVED = "[card data removed]"
@@ -112,11 +112,11 @@ def refuse_card_data(field: str, text: str) -> None:
         text: What to look at.
 
     Raises:
-        InvalidInput: There is card data in it. The message names the kind only.
+        CardDataRefused: There is card data in it. The message names the kind only.
     """
     found = min(_finds(text), default=None)
     if found is not None:
-        raise InvalidInput(field, f"holds {found.what}", _FIX)
+        raise CardDataRefused(field, f"holds {found.what}", _FIX)
 
 
 def refuse_card_field(name: str) -> None:

@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from orchestrator.domain.errors import ConfigurationError, IntegrityViolated
+from orchestrator.files import sync_directory
 from orchestrator.privacy.secret import read_private
 
 KEY_BYTES = 32
@@ -224,7 +225,7 @@ def _create(path: Path, content: bytes) -> bool:
         finally:
             os.close(descriptor)
         os.link(temporary, path)  # unlike a rename it never replaces: of two processes one wins
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except FileExistsError:
         return False
     except OSError as error:
@@ -235,17 +236,6 @@ def _create(path: Path, content: bytes) -> bool:
         with contextlib.suppress(OSError):
             temporary.unlink()
     return True
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the directory's entry durable, where a directory can be opened for that."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _derive(key: bytes, use: str) -> bytes:

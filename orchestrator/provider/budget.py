@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 
+from orchestrator.nap import nap
 from orchestrator.ports import Clock
 
 BURST_S = 0.2
@@ -144,7 +145,9 @@ class Budget:
                     waiter.turn.set_result(True)
                 continue
             if self._deadlines:
-                await self._nap(min(ready_at, self._deadlines[0][0]) - now)
+                self._stirred.clear()
+                left_s = min(ready_at, self._deadlines[0][0]) - now
+                await nap(self._clock, max(left_s, LEAST_NAP_S), self._stirred)
 
     def _send_away(self, now: float) -> None:
         """Tell those whose time is over, or would be before the provider may be called again."""
@@ -156,16 +159,6 @@ class Budget:
                 waiter.turn.set_result(False)
             heapq.heappop(self._deadlines)
         self._room.clear()  # nobody is left who waits
-
-    async def _nap(self, seconds: float) -> None:
-        self._stirred.clear()
-        sleep = asyncio.ensure_future(self._clock.sleep(max(seconds, LEAST_NAP_S)))
-        stirred = asyncio.ensure_future(self._stirred.wait())
-        try:
-            await asyncio.wait({sleep, stirred}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            stirred.cancel()
 
     def _stopped(self, _pump: asyncio.Task[None]) -> None:
         self._pump = None

@@ -186,21 +186,16 @@ class ProviderPool:
         supplied = self._account(account).config.roles.supplied
         return fields_to_collect(list(definitions), supplied=supplied)
 
-    def notice(self, account: str, body: bytes, currency: str) -> Observation:
+    def notice(self, account: str, body: bytes) -> Callable[[str], Observation]:
         """
-        Read a webhook's body by the account's gateway profile.
-
-        Args:
-            account: Its name.
-            body: As it came.
-            currency: ISO 4217 code that gives the decimals of its amount.
+        Read a webhook's body by the account's gateway profile; gives what it says, by its amount's currency.
 
         Raises:
             InvalidInput: The body is not one, or holds card data.
             ConfigurationError: The account is not configured.
         """
         line = self._account(account).line
-        return notice(line.account.gateway, body, currency, redact=line.redact)
+        return notice(line.account.gateway, body, redact=line.redact)
 
     def condition(self, account: str) -> Condition:
         """

@@ -10,27 +10,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.domain.errors import CardDataRefused, InvalidInput
+from orchestrator.domain.hearing import MAX_BYTES
 from orchestrator.domain.outcome import Observation
 from orchestrator.domain.settling import checked_session
 from orchestrator.provider.gateway import GatewayProfile, UnreadableBody, observe_document, read
 
-MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
 
 FIX = "send the session's status as the payment API documents it"
 
 
-def notice(
-    profile: GatewayProfile, body: bytes, amount_currency: str, *, redact: Callable[[str], str]
-) -> Observation:  # fmt: skip
+def notice(profile: GatewayProfile, body: bytes, *, redact: Callable[[str], str]) -> Callable[[str], Observation]:
     """
     Read a webhook's body.
 
     Args:
         profile: How; the account's.
         body: A JSON object in UTF-8, at most 64 KiB, at most 32 levels deep.
-        amount_currency: ISO 4217 code that gives the decimals of its amount.
         redact: Removes card data from a text.
+
+    Returns:
+        From the ISO 4217 code that gives its amount's decimals to what it says: whose payment
+        it is, and so which currency, is found out later.
 
     Raises:
         CardDataRefused: It holds card data.
@@ -50,7 +51,7 @@ def notice(
     if profile.result_field and not isinstance(document.get(profile.result_field, {}), Mapping | None):
         raise InvalidInput(profile.result_field, "is not an object", FIX)
     checked_session(session)
-    return observe_document(profile, document, amount_currency, redact=redact)
+    return lambda currency: observe_document(profile, document, currency, redact=redact)
 
 
 def _scalar(document: Mapping[str, Any], name: str) -> str:

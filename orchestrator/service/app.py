@@ -16,11 +16,11 @@ from fastapi import FastAPI, Header, Request, Response
 from fastapi.responses import JSONResponse
 
 from orchestrator.domain.errors import ConfigurationError, Fenced, InvalidInput, Unavailable
+from orchestrator.domain.hearing import MAX_BYTES
 from orchestrator.health import Colour, Health
 from orchestrator.telemetry import emit
 from orchestrator.webhook import Heard
 
-MAX_BYTES = 64 * 1024
 READ_S = 10
 """How long a body may take to come."""
 RETRY_S = 60

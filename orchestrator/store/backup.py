@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.domain.errors import DatabaseMismatch, IntegrityViolated, InvalidInput, Unavailable
+from orchestrator.files import sync_directory
 from orchestrator.store import migrate
 from orchestrator.store.access import Database
 from orchestrator.store.engines import KEY
@@ -111,7 +112,7 @@ def _publish(partial: Path, file: Path) -> int:
     """Make the copy one file, safe on the disk, and give it its name; tells its size in bytes."""
     with _told(), _opened(partial, "rw") as ours:
         ours.execute("pragma journal_mode = delete")
-    _synced(partial, os.O_RDWR)
+    _synced(partial)
     try:
         os.link(partial, file)  # unlike a rename it never replaces what is there
     except FileExistsError:
@@ -120,7 +121,7 @@ def _publish(partial: Path, file: Path) -> int:
         if file.exists():
             raise _exists() from None
         partial.rename(file)
-    _synced(file.parent, os.O_RDONLY)
+    sync_directory(file.parent)
     return file.stat().st_size
 
 
@@ -128,8 +129,8 @@ def _exists() -> InvalidInput:
     return InvalidInput("FILE", "exists already", "name a new file: a backup never replaces another")
 
 
-def _synced(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
+def _synced(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

@@ -47,7 +47,8 @@ CONTROL = "incarnation"
 """What the register of failed controls calls this one."""
 _OPEN = (control_failure.c.control == CONTROL, control_failure.c.ended_at.is_(None))
 
-LIFE = select(incarnation.c.id).order_by(incarnation.c.number.desc()).limit(1)
+_NEWEST_LIFE = select(incarnation.c.number, incarnation.c.id).order_by(incarnation.c.number.desc()).limit(1)
+LIFE = _NEWEST_LIFE.with_only_columns(incarnation.c.id)
 """The database's present life."""
 # One statement, looks at indexes' ends and into a register of a few rows: every transaction that writes asks it.
 _LOOK = select(
@@ -295,6 +296,5 @@ async def settle_failures(connection: AsyncConnection, context: Context, reason:
 
 async def life_of(connection: AsyncConnection) -> tuple[int, str]:
     """Give number and id of the database's present life."""
-    statement = select(incarnation.c.number, incarnation.c.id).order_by(incarnation.c.number.desc()).limit(1)
-    row = (await connection.execute(statement)).one()
+    row = (await connection.execute(_NEWEST_LIFE)).one()
     return row.number, row.id

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import ConfigurationError, Conflict, DatabaseDamaged, Fenced
 from orchestrator.domain.payment import Payment
+from orchestrator.domain.policy import DIGITAL
 from orchestrator.domain.restoring import restored
 from orchestrator.mark import Mark, MarkFile
 from orchestrator.records import Record
@@ -59,7 +60,13 @@ class Restoration:
 
 
 async def begin_anew(
-    database_url: str, sink: MarkFile | None, context: Callable[[], Context], *, reason: str, new_id: str
+    database_url: str,
+    sink: MarkFile | None,
+    context: Callable[[], Context],
+    *,
+    reason: str,
+    new_id: str,
+    longest_s: float = DIGITAL.session_life_s,
 ) -> Restoration:
     """
     Hold every payment that has not ended, free every claim, and begin a new life.
@@ -70,6 +77,7 @@ async def begin_anew(
         context: Who says so (`actor`), when, from where.
         reason: Why; row and entry keep it. No payer data.
         new_id: The new life's id: 32 hexadecimal digits, never used before.
+        longest_s: The longest life that any account's policy gives a session.
 
     Raises:
         ConfigurationError: The mark can't be written, or not a database that this version
@@ -89,7 +97,7 @@ async def begin_anew(
     try:
         await _sound(store)
         newest = await store.database.read(_newest)
-        held = await _hold_all(store, context)
+        held = await _hold_all(store, context, longest_s)
         word = _Word(context(), reason, new_id, await asyncio.to_thread(_marked, sink), held)
         previous = await _new_life(store, word)
     finally:
@@ -115,7 +123,7 @@ async def _sound(store: SqlStore) -> None:
         raise DatabaseDamaged("the file is damaged: put the copy back anew, with no `-wal` and `-shm` beside it")
 
 
-async def _hold_all(store: SqlStore, context: Callable[[], Context]) -> int:
+async def _hold_all(store: SqlStore, context: Callable[[], Context], longest_s: float) -> int:
     """Go through the pages by id; what somebody else changes meanwhile is read and decided again."""
     held, place = 0, ""
     while True:
@@ -124,7 +132,7 @@ async def _hold_all(store: SqlStore, context: Callable[[], Context]) -> int:
         page = await _payments(store, statement)
         if not page:
             return held
-        decisions = [restored(found, context()) for found in page]
+        decisions = [restored(found, context(), longest_s) for found in page]
         records = [Record(decision, held_claim=False) for decision in decisions if not decision.quiet]
         results = await asyncio.gather(*(store.record(record) for record in records), return_exceptions=True)
         failed = [result for result in results if isinstance(result, BaseException)]

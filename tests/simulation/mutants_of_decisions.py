@@ -129,7 +129,7 @@ def a_webhook_about_another_session_is_nothing() -> Any:
     real = hearing.after_webhook
 
     def after(payment: Any, verdict: Any, context: Any, policy: Any) -> Any:
-        if not hearing.has_session(payment, verdict.observation.session_id or ""):
+        if not payment.has_session(verdict.observation.session_id or ""):
             return quiet(payment, payment.due_at)
         return real(payment, verdict, context, policy)
 

@@ -246,15 +246,16 @@ class Port:
             await self._life.touch()
         return row or Verdict(VerdictKind.ANSWERED, "token")
 
-    def notice(self, account: str, body: bytes, currency: str) -> Observation:
-        del account, currency
+    def notice(self, account: str, body: bytes) -> Callable[[str], Observation]:
+        del account
         told = json.loads(body)
         if not isinstance(told, dict):
             raise InvalidInput("body", "is not a notice")
-        return Observation(
+        seen = Observation(
             told["state"], outcome=Outcome(told["outcome"]), codes=told["codes"], amount_minor=told["amount"],
             currency=told["currency"], reference=told["reference"], session_id=told["id"],
         )  # fmt: skip
+        return lambda _currency: seen
 
     def condition(self, account: str) -> Condition:
         return Condition(account)

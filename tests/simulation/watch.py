@@ -110,8 +110,7 @@ class Watch:
 
     def claimed(self, taken: Sequence[Payment]) -> None:
         for payment in taken:
-            fruitless = payment.claim_no - payment.progress_claim
-            self.claims[payment.id] = max(fruitless, self.claims.get(payment.id, 0))
+            self.claims[payment.id] = max(payment.fruitless, self.claims.get(payment.id, 0))
 
     def unanswered(self, verb: str, args: Any) -> None:
         """A commit's answer was lost for good: whoever wrote an intent does not know that it is there."""

@@ -23,6 +23,7 @@ from orchestrator.claim import Claims, Rhythm
 from orchestrator.domain.machine import Operation
 from orchestrator.domain.operation import Next
 from orchestrator.domain.payment import Payment
+from orchestrator.domain.policy import DIGITAL
 from orchestrator.domain.verdict import Verdict
 from orchestrator.execute import Bench, Held, execute_step
 from orchestrator.records import Query
@@ -183,7 +184,7 @@ class Stage:
 
 async def put_back(stage: Stage) -> None:
     """Say that the database was put back: the command's holds and its note, but for its random ids."""
-    held = await restored._hold_all(stage.host.store, stage.claims.context)
+    held = await restored._hold_all(stage.host.store, stage.claims.context, DIGITAL.session_life_s)
     details = {"previous": "0" * 32, "reason": "the disk was lost", "held": held}
     await stage.host.store.note("database.restored", about="1" * 32, context=stage.claims.context(), details=details)
 

@@ -17,7 +17,6 @@ from orchestrator.domain.outcome import MoneyFact, Outcome
 from orchestrator.domain.payment import ENDED, FACTS, Channel, HoldReason, State
 from orchestrator.domain.policy import DIGITAL, PHONE, Policy
 from orchestrator.orchestrator import VERSION
-from tests.support import golden
 
 TRAILS = sorted((Path(__file__).parents[2] / "fixtures/trails").glob("*.jsonl"))
 POLICIES = {Channel.PHONE: PHONE, Channel.DIGITAL: DIGITAL}
@@ -243,7 +242,3 @@ def test_what_is_in_flight_comes_first_and_the_list_is_bounded(kept: tuple[Story
 def test_every_released_version_says_what_it_called_an_end() -> None:
     assert machine.VERSION in ENDS_OF
     assert ENDS_OF[machine.VERSION] == {State.COMPLETED, State.FAILED}
-
-
-def test_a_case_is_named_by_its_channel() -> None:
-    assert all(case.reference.startswith(case.channel) for case in golden.CASES.values())

@@ -128,7 +128,7 @@ def test_a_cancel_with_a_session_or_a_doubt_only_asks(payment, due):
 
 
 DOUBTED = [
-    restored(born(DIGITAL, ["x"]), ctx(1)).payment,
+    restored(born(DIGITAL, ["x"]), ctx(1), 288_000).payment,
     start(born(), OPENED).payment,  # an answer to a start that this copy of the database never intended
 ]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.decision import Decision
-from orchestrator.domain.hearing import Unmatched, after_webhook, has_session, is_news, match, unconfirmed
+from orchestrator.domain.hearing import Unmatched, after_webhook, is_news, match, unconfirmed
 from orchestrator.domain.looking import ALONE
 from orchestrator.domain.money import Money
 from orchestrator.domain.outcome import MoneyFact, Observation, Outcome
@@ -216,8 +216,8 @@ def test_only_an_end_that_the_payment_does_not_have_is_news(payment: Payment, se
 
 
 def test_the_case_of_a_session_id_is_the_providers_whim() -> None:
-    assert has_session(waiting(), SESSION.id.lower())
-    assert not has_session(requested(), SESSION.id)
+    assert waiting().has_session(SESSION.id.lower())
+    assert not requested().has_session(SESSION.id)
 
 
 def told(payment: Payment) -> Observation:
@@ -246,7 +246,9 @@ def test_another_currency_is_another_payment() -> None:
     assert match([], [requested()], euros) is Unmatched.UNKNOWN
 
 
-def test_a_looks_due_time_stands_after_a_word_without_news() -> None:
+def test_a_word_without_news_puts_the_next_look_off_as_any_look_does() -> None:
     payment = replace(waiting(), due_at=at(15))
 
-    assert heard(payment, running(), SESSION.id, 12).payment.due_at is not None
+    decision = heard(payment, running(), SESSION.id, 12)
+
+    assert (decision.quiet, decision.payment.due_at) == (True, at(13))

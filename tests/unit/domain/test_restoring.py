@@ -8,7 +8,7 @@ import pytest
 from orchestrator.domain.decision import Walk
 from orchestrator.domain.operation import Next, plan
 from orchestrator.domain.payment import Channel, HoldReason, Payment, State
-from orchestrator.domain.restoring import LONGEST_LIFE, REASON, restored
+from orchestrator.domain.restoring import REASON, restored
 from orchestrator.domain.settling import Kind, fitting
 from orchestrator.domain.starting import intend
 from orchestrator.domain.verdict import Verdict, VerdictKind
@@ -27,6 +27,7 @@ from tests.unit.domain.story import (
 )
 
 DAY = 24 * HOUR
+LONGEST_S = 80 * HOUR
 ANSWERED = Verdict(VerdictKind.ANSWERED)
 
 
@@ -46,7 +47,7 @@ def started(channel: Channel) -> Payment:
 @pytest.mark.parametrize("made", [born, authorized, intended])
 def test_without_a_session_there_may_be_one_that_nobody_has_seen(channel: Channel, made: object) -> None:
     payment = made(channel)  # type: ignore[operator]
-    decision = restored(payment, ctx(DAY))
+    decision = restored(payment, ctx(DAY), LONGEST_S)
     after = decision.payment
 
     assert (after.hold, after.reason, after.open_attempt, after.due_at) == (
@@ -61,7 +62,7 @@ def test_without_a_session_there_may_be_one_that_nobody_has_seen(channel: Channe
 
 @pytest.mark.parametrize("channel", BOTH)
 def test_with_a_session_it_is_looked_at_and_nothing_else_is_done(channel: Channel) -> None:
-    after = restored(started(channel), ctx(DAY)).payment
+    after = restored(started(channel), ctx(DAY), LONGEST_S).payment
     planned = plan(after, at(DAY), POLICIES[channel])
 
     assert (after.hold, after.reason, after.session_id) == (HoldReason.INDETERMINATE, REASON, SESSION.id)
@@ -71,8 +72,8 @@ def test_with_a_session_it_is_looked_at_and_nothing_else_is_done(channel: Channe
 @pytest.mark.parametrize("channel", BOTH)
 def test_the_same_again_changes_nothing(channel: Channel) -> None:
     for payment in (born(channel), intended(channel), started(channel)):
-        once = restored(payment, ctx(DAY)).payment
-        assert restored(once, ctx(2 * DAY)).quiet
+        once = restored(payment, ctx(DAY), LONGEST_S).payment
+        assert restored(once, ctx(2 * DAY), LONGEST_S).quiet
 
 
 def test_a_hold_with_an_end_of_its_own_lasts_until_every_session_is_over() -> None:
@@ -83,14 +84,15 @@ def test_a_hold_with_an_end_of_its_own_lasts_until_every_session_is_over() -> No
     assert held.hold is HoldReason.SESSION_UNKNOWN
     assert held.due_at == held.unseen_until != None  # noqa: E711 - both comparisons count
 
-    after = restored(held, ctx(HOUR / 2)).payment
+    after = restored(held, ctx(HOUR / 2), LONGEST_S).payment
 
-    assert after.due_at == after.unseen_until == at(HOUR / 2) + LONGEST_LIFE
+    assert after.due_at == after.unseen_until == at(HOUR / 2) + timedelta(seconds=LONGEST_S)
     assert plan(after, at(2 * HOUR), POLICIES[Channel.PHONE]).next is Next.WAIT
-    assert restored(after, ctx(HOUR)).quiet
+    assert restored(after, ctx(HOUR), LONGEST_S).quiet
     # An unseen session beside the seen one, too.
     superseded = replace(started(Channel.PHONE), unseen_until=at(HOUR))
-    assert restored(superseded, ctx(HOUR / 2)).payment.unseen_until == at(HOUR / 2) + LONGEST_LIFE
+    unseen = restored(superseded, ctx(HOUR / 2), LONGEST_S).payment.unseen_until
+    assert unseen == at(HOUR / 2) + timedelta(seconds=LONGEST_S)
 
 
 def test_other_holds_and_what_has_ended_stay_as_they_are() -> None:
@@ -99,26 +101,26 @@ def test_other_holds_and_what_has_ended_stay_as_they_are() -> None:
 
     assert ended.state is State.FAILED
     for payment in (poisoned, ended):
-        assert restored(payment, ctx(DAY)).quiet
+        assert restored(payment, ctx(DAY), LONGEST_S).quiet
 
 
 @pytest.mark.parametrize("channel", BOTH)
 def test_an_answer_that_was_in_flight_is_kept_and_released_by_what_it_proves(channel: Channel) -> None:
     answer = Verdict(VerdictKind.ANSWERED, session=OTHER_SESSION)
     # The copy knows nothing of the start: a person names the session that the trail now holds.
-    before = restored(born(channel), ctx(DAY)).payment
+    before = restored(born(channel), ctx(DAY), LONGEST_S).payment
     told = start(before, answer, DAY + 1, attempt=1)
     assert (told.payment.hold, told.payment.reason) == (HoldReason.SESSION_UNKNOWN, "session_never_intended")
     assert OTHER_SESSION.id in told.entries[-1].body
     assert start(told.payment, answer, DAY + 2, attempt=1).quiet
     # The copy knows that a start was near or begun: the session is taken up.
     for payment in (authorized(channel), intended(channel)):
-        adopted = start(restored(payment, ctx(DAY)).payment, answer, DAY + 1, attempt=1).payment
+        adopted = start(restored(payment, ctx(DAY), LONGEST_S).payment, answer, DAY + 1, attempt=1).payment
         assert (adopted.hold, adopted.session_id) == (None, OTHER_SESSION.id)
 
 
 def test_a_hand_over_that_was_in_flight_is_watched_not_taken_for_never_begun() -> None:
-    after = restored(started(Channel.PHONE), ctx(10)).payment
+    after = restored(started(Channel.PHONE), ctx(10), LONGEST_S).payment
     told = hand_over(after, Verdict(VerdictKind.UNKNOWN, "hand_over_lapsed"), 30).payment
 
     assert (told.hold, told.undelivered, told.reason) == (HoldReason.INDETERMINATE, False, "hand_over_unconfirmed")

@@ -111,9 +111,9 @@ def review():
 HELD = {
     "digital start unknown": doubted(),
     "phone start unknown": doubted(PHONE_),
-    "restored while collecting": restored(born(DIGITAL_, ["x"]), ctx(3)).payment,
-    "restored when authorized": restored(authorized(DIGITAL_), ctx(3)).payment,
-    "restored while waiting": restored(waiting(), ctx(3)).payment,
+    "restored while collecting": restored(born(DIGITAL_, ["x"]), ctx(3), 288_000).payment,
+    "restored when authorized": restored(authorized(DIGITAL_), ctx(3), 288_000).payment,
+    "restored while waiting": restored(waiting(), ctx(3), 288_000).payment,
     "unseen, no session seen": held(superseded(), HoldReason.UNSEEN_SESSION),
     "unseen, the seen one over": unseen_over(),
     "number": refused_number(),
@@ -213,8 +213,8 @@ def test_an_outcome_ends_the_payment_as_the_person_says(*, payment, word, steps,
     [
         (refused_number(), True),
         (held(waiting(), HoldReason.POISON), True),
-        (restored(waiting(), ctx(3)).payment, True),
-        (cancel(restored(waiting(), ctx(3)).payment, ctx(4), reason="", hung_up=True).payment, True),
+        (restored(waiting(), ctx(3), 288_000).payment, True),
+        (cancel(restored(waiting(), ctx(3), 288_000).payment, ctx(4), reason="", hung_up=True).payment, True),
         (review(), False),
         (indeterminate(), False),
         (mismatch(), False),
@@ -450,7 +450,7 @@ def test_one_person_is_never_two(person):
 
 
 def test_a_proposal_stands_through_silent_facts_and_falls_with_new_doubt():
-    chain = Chain(restored(waiting(), ctx(3)).payment)
+    chain = Chain(restored(waiting(), ctx(3), 288_000).payment)
     chain.says(said(Outcome.DECLINED))
     chain.takes(cancel(chain.payment, ctx(101), reason=""))
     chain.takes(look(chain.payment, running("Odd", known=False), 102))

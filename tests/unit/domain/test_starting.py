@@ -11,7 +11,7 @@ from orchestrator.domain.operation import lapse
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.payment import Channel, HoldReason, State
 from orchestrator.domain.policy import DIGITAL, PHONE
-from orchestrator.domain.starting import intend, refuse_request, wait_for_account
+from orchestrator.domain.starting import intend, refuse_request, take_up, wait_for_account
 from orchestrator.domain.verdict import Cause, Session, VerdictKind, crashed
 from tests.unit.domain.story import (
     ABSENT,
@@ -40,7 +40,6 @@ from tests.unit.domain.story import (
     ctx,
     declined,
     doubted,
-    ended,
     hand_over,
     held,
     refused_number,
@@ -259,8 +258,7 @@ def test_a_number_outside_the_accounts_prefixes_is_never_handed_over(number, pre
 
 
 def test_a_session_that_a_webhook_told_of_is_never_handed_over():
-    told = replace(ANSWERED, session=Session("S"), observation=ended(Outcome.DECLINED))
-    decision = start(requested(), told, 2)
+    decision = take_up(requested(), replace(ANSWERED, session=Session("S")), ctx(2), PHONE)
     assert (triggers(decision), decision.payment.due_at) == (["start_session"], at(2))
     assert hand_over(decision.payment, ANSWERED, 2).payment.hold is HoldReason.NUMBER_NOT_ALLOWED
 
