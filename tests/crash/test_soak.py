@@ -44,14 +44,14 @@ class Deaths:
 
     starts: set[tuple[str, int]] = field(default_factory=set)
     """Digital starts whose answer nobody heard: payment and attempt."""
-    orphans: list[tuple[str, int, str]] = field(default_factory=list)
-    """Payments that a dead worker held: id, claim number, and whose they were."""
+    orphans: list[tuple[str, str]] = field(default_factory=list)
+    """Payments that a dead worker held: id, and whose they were."""
 
     async def note(self, load: Load, pid: int) -> None:
         self.starts |= await starts_of(load, pid)
-        held = "select id, claim_no, claimed_by from payment where claimed_by in"
+        held = "select id, claimed_by from payment where claimed_by in"
         rows = await load.made.ask(f"{held} (select id from worker where origin like $1)", f"%:{pid}")
-        self.orphans += [(str(row[0]), int(row[1]), str(row[2])) for row in rows]
+        self.orphans += [(str(row[0]), str(row[1])) for row in rows]
 
 
 async def kill_again_and_again(load: Load, chance: random.Random) -> Deaths:
@@ -68,16 +68,14 @@ async def kill_again_and_again(load: Load, chance: random.Random) -> Deaths:
     return deaths
 
 
-async def went_on(orchestrator: Orchestrator, payment_id: str, claim_no: int, dead: str) -> bool:
+async def went_on(orchestrator: Orchestrator, payment_id: str, dead: str) -> bool:
     """
-    Tell whether a dead worker's payment was claimed anew, or its last record was just being committed.
+    Tell whether a dead worker's claim is gone: rescued, or cleared by a record from outside.
 
-    A hand-over that another worker delivers is acknowledged from outside, and that
-    clears the dead claim as well, so the rescued ones can't be counted.
+    The rescued ones alone can't be counted: a delivered hand-over, or what a fenced worker
+    has learnt, is recorded from outside, and that takes the dead worker's claim as well.
     """
-    payment = await orchestrator.get(payment_id)
-    last = (await orchestrator.timeline(payment_id))[-1]
-    return payment.claim_no > claim_no or last.actor == dead or last.trigger == "acknowledge"
+    return (await orchestrator.get(payment_id)).claimed_by != dead
 
 
 async def test_kills_without_end_lose_nothing_and_double_nothing(database: str, tmp_path: Path) -> None:
