@@ -31,6 +31,7 @@ class Suspects:
     def __init__(self) -> None:
         self._queue: list[tuple[int, str]] = []
         self._under_way: set[str] = set()
+        self._first: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -39,8 +40,14 @@ class Suspects:
         """Queue a suspect, in this worker's own order."""
         heapq.heappush(self._queue, (zlib.crc32(f"{worker_id}/{payment_id}".encode()), payment_id))
 
+    def hold_first(self, payment_id: str) -> None:
+        """Drive no suspect before this one is held as poison: that is a record, and a crash would lose it."""
+        self._first.add(payment_id)
+
     def take(self, room: int) -> list[str]:
         """Give whom to drive now; `done` must be told of each."""
+        if self._first:
+            return []
         most = max(1, (len(self._queue) + len(self._under_way)) // SHARE) - len(self._under_way)
         taken = [heapq.heappop(self._queue)[1] for _ in range(min(room, most, len(self._queue)))]
         self._under_way.update(taken)
@@ -48,10 +55,12 @@ class Suspects:
 
     def done(self, payment_id: str) -> bool:
         """Learn that a drive has ended; tell whether it was a suspect's and another's turn may have come."""
-        known = payment_id in self._under_way
+        known = payment_id in self._under_way or payment_id in self._first
         self._under_way.discard(payment_id)
+        self._first.discard(payment_id)
         return known
 
     def clear(self) -> None:
         """Forget those who were not driven."""
         self._queue.clear()
+        self._first.clear()

@@ -16,7 +16,7 @@ from typing import Any
 from orchestrator.claim import DATABASE_TROUBLE
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.machine import Operation
-from orchestrator.domain.operation import Next, wakes_at
+from orchestrator.domain.operation import Next, lapse, wakes_at
 from orchestrator.domain.payment import Payment
 from orchestrator.domain.verdict import Verdict
 from orchestrator.execute import Bench, ClaimLostError, Held, Learnt, execute_step
@@ -211,7 +211,10 @@ class Worker:
     def _hold(self, payments: Sequence[Payment]) -> None:
         for payment in payments:
             self._held[payment.id] = Held(payment)
-            if is_suspect(payment):
+            if lapse(payment, self._bench.clock.now(), self._bench.policy(payment)) == "poison":
+                self._suspects.hold_first(payment.id)
+                self._drive(payment.id)
+            elif is_suspect(payment):
                 self._suspects.add(payment.id, self._bench.claims.worker_id)
                 self._timer_moved.set()
             elif is_look(payment):

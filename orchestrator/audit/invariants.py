@@ -129,9 +129,11 @@ def _claims_and_answers(payment: Payment, story: Story, observed: Observed) -> _
     for seq in (observed.lost_claims or {}).get(payment.id, ()):
         yield "lost_claim", seq, "decided by a worker that had lost its claim"
     for heard in (observed.heard or {}).get(payment.id, ()):
-        if not any(_tells(body, heard.attempt, heard.verdict) for body in story.bodies) and heard.attempt is not None:
+        named = heard.session_id is not None and any(_names(body, heard.session_id) for body in story.bodies)
+        told = named or any(_tells(body, heard.attempt, heard.verdict) for body in story.bodies)
+        if heard.attempt is not None and not told:
             yield "unheard", None, f"the answer to attempt {heard.attempt} is not in the trail: {heard.verdict}"
-        elif heard.session_id is not None and not any(_names(body, heard.session_id) for body in story.bodies):
+        elif heard.session_id is not None and not named:
             yield "unheard", None, f"session {heard.session_id}, which a worker was told of, is not in the trail"
         elif heard.codes and not any(body["facts"].get("codes") == heard.codes for body in story.bodies):
             yield "unheard", None, "evidence that a worker was told is not in the trail"

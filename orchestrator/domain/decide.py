@@ -67,8 +67,12 @@ def lapsed(payment: Payment, why: str, context: Context) -> Decision:
     match why:
         case "poison":
             # A hold never stops observation, unless looking is what takes the workers down.
-            looks = payment.session_id is not None and payment.hold is None
-            return walk.hold(HoldReason.POISON).due(context.now if looks else None)
+            if payment.hold is None:
+                return walk.hold(HoldReason.POISON).due(context.now if payment.session_id is not None else None)
+            # The older doubt stays: looks that are mended do not resolve it.
+            walk.step("hold", extra={"event": "poison"}).notify("held")
+            waits = payment.hold in (HoldReason.UNSEEN_SESSION, HoldReason.SESSION_UNKNOWN)
+            return walk.due(payment.unseen_until if waits else None)
         case "abandoned":
             return fail(walk, Outcome.ABANDONED, "never_fully_collected")
         case "unseen_session_over":

@@ -20,6 +20,9 @@ from orchestrator.domain.policy import Policy
 from orchestrator.domain.starting import wished
 from orchestrator.domain.verdict import Cause, Verdict, VerdictKind
 
+PAID_ELSEWHERE = "paid_elsewhere"
+"""Why a payment is held of which another session has told that money moved."""
+
 _SEEN_OVER = ("provider_said_so", "session_life_over")
 """Why a payment with an unseen session is held whose own session is over. Any other reason leaves that open."""
 
@@ -46,6 +49,8 @@ def after_query(payment: Payment, verdict: Verdict, context: Context, policy: Po
         wrong = mismatch(payment, seen)
         if wrong:
             return _contradiction(walk, seen, wrong, policy, told)
+        if _paid_elsewhere(payment):
+            return _beside(walk, seen, policy, told)
         return _ended(walk, seen, policy, told) if seen.ended else _running(walk, seen, policy, told)
     if payment.ended and payment.watch_until is None:
         return quiet(payment, payment.due_at)
@@ -87,8 +92,14 @@ def after_other(
     ours = seen.reference == payment.reference and not mismatch(replace(payment, session_id=seen.session_id), seen)
     unseen = payment.unseen_until is not None and not payment.ended
     moved = seen.outcome in MONEY_OF
-    if not ours or (moved and (not unseen or payment.hold in _HOLD_OF.values())):
+    if not ours or (moved and payment.ended):
         return after_query(payment, verdict, context, policy)
+    if moved and (not unseen or payment.hold in _HOLD_OF.values()):
+        # Nobody can tell which of the two was paid, or whether both were.
+        if not (_paid_elsewhere(payment) and _told_already(payment, seen)):
+            walk.hold(HoldReason.ANSWER_MISMATCH, **told, **_facts(seen), reason=PAID_ELSEWHERE,
+                      extra={"other_session": seen.session_id}, money=MoneyFact.UNKNOWN)  # fmt: skip
+        return _look_on(walk, policy)
     if moved:
         found: dict[str, Any] = {"session_id": seen.session_id, "unseen_until": None}
         if payment.hold is None:
@@ -131,6 +142,18 @@ def _contradiction(walk: Walk, seen: Observation, wrong: str, policy: Policy, to
     money = MoneyFact.UNKNOWN if seen.ended else walk.payment.money
     if walk.payment.hold is not HoldReason.ANSWER_MISMATCH or (seen.ended and not _told_already(walk.payment, seen)):
         walk.hold(HoldReason.ANSWER_MISMATCH, **told, **_facts(seen), reason=f"other_{wrong}", money=money)
+    return _look_on(walk, policy)
+
+
+def _paid_elsewhere(payment: Payment) -> bool:
+    """Tell whether another session told of money: no end of our own settles that."""
+    return payment.hold is HoldReason.ANSWER_MISMATCH and payment.reason == PAID_ELSEWHERE
+
+
+def _beside(walk: Walk, seen: Observation, policy: Policy, told: dict[str, Any]) -> Decision:
+    """Write down how our own session ended, for the person who has to look at both."""
+    if seen.ended and not _told_already(walk.payment, seen):
+        walk.hold(HoldReason.ANSWER_MISMATCH, **told, **_facts(seen), reason=walk.payment.reason)
     return _look_on(walk, policy)
 
 

@@ -80,14 +80,14 @@ def lapse(payment: Payment, now: datetime, policy: Policy) -> str:
         over = payment.unseen_until is not None and payment.unseen_until <= now
         # By policy `hold` a person or a webhook settles an unknown start, however long that takes.
         lasting = payment.hold is HoldReason.SESSION_UNKNOWN and policy.on_unknown_start is OnUnknownStart.HOLD
-        return "unseen_session_over" if over and not lasting else ""
-    fruitless = payment.fruitless > policy.max_claims
-    if payment.hold is HoldReason.POISON and payment.due_at is not None:
-        return "poison" if fruitless else ""  # its looks take their workers down as well: no more of them
-    if payment.hold is not None or (payment.ended and payment.watch_until is None):
-        return ""
-    if fruitless:  # also after the end: a session that is watched on can take its workers down as well
+        if over and not lasting:
+            return "unseen_session_over"
+    # Whatever is held or over may be looked at all the same, and then looking can take its workers down as well.
+    idle = payment.due_at is None if payment.hold is not None else payment.ended and payment.watch_until is None
+    if payment.fruitless > policy.max_claims and not idle:
         return "poison"
+    if payment.hold is not None or payment.ended:
+        return ""
     if payment.state not in (State.COLLECTING, State.AUTHORIZED):
         return ""
     if payment.cancel_requested:

@@ -34,6 +34,18 @@ def test_one_in_sixteen_is_driven_at_once(many, at_once):
     assert Suspects().take(0) == []
 
 
+def test_no_suspect_is_driven_before_those_that_are_to_be_held_are_written_down():
+    suspects = Suspects()
+    suspects.add("pay-culprit", "w")
+    suspects.hold_first("pay-neighbour")
+    assert suspects.take(5) == []
+    assert suspects.done("pay-neighbour"), "others may go on"
+    assert suspects.take(5) == ["pay-culprit"]
+    suspects.hold_first("pay-neighbour")
+    suspects.clear()
+    assert not suspects.done("pay-neighbour")
+
+
 def test_a_room_that_is_full_takes_none():
     suspects = Suspects()
     for number in range(160):

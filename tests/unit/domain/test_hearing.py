@@ -144,7 +144,7 @@ def test_paid_in_the_unseen_session_while_ours_is_reviewed_is_for_a_person() -> 
 
     decision = heard(reviewed, paid(), OTHER, 40)
 
-    assert (decision.payment.hold, decision.payment.reason) == (HoldReason.ANSWER_MISMATCH, "other_session")
+    assert (decision.payment.hold, decision.payment.reason) == (HoldReason.ANSWER_MISMATCH, "paid_elsewhere")
 
 
 def test_our_own_session_is_looked_at_when_the_unseen_one_has_ended_without_money() -> None:
@@ -187,9 +187,21 @@ def test_of_two_unseen_sessions_one_settles_nothing() -> None:
 def test_paid_elsewhere_while_ours_may_be_paid_is_for_a_person() -> None:
     decision = heard(waiting(), paid(), OTHER, 10)
 
-    assert (decision.payment.hold, decision.payment.reason) == (HoldReason.ANSWER_MISMATCH, "other_session")
+    assert (decision.payment.hold, decision.payment.reason) == (HoldReason.ANSWER_MISMATCH, "paid_elsewhere")
     assert decision.payment.money is MoneyFact.UNKNOWN
     assert decision.payment.due_at is not None, "our own session is looked at on"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PAID, Outcome.EXPIRED, Outcome.REVIEW])
+def test_no_end_of_our_own_session_settles_that_another_was_paid(outcome: Outcome) -> None:
+    doubt = heard(waiting(), paid(), OTHER, 10).payment
+
+    decision = look(doubt, paid() if outcome is Outcome.PAID else ended(outcome, codes={"result": "7"}), 20)
+    after = decision.payment
+
+    assert (after.state, after.hold) == (State.AWAITING_PAYMENT, HoldReason.ANSWER_MISMATCH)
+    assert (after.reason, after.money) == ("paid_elsewhere", MoneyFact.UNKNOWN)
+    assert heard(after, paid(), SESSION.id, 21).quiet or outcome is not Outcome.PAID
 
 
 def test_what_nobody_confirms_is_proof_or_doubt_by_policy() -> None:

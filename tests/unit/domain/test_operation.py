@@ -92,7 +92,12 @@ def planned(payment, seconds, policy=None):
         (watched(), 310, SEND, "query_status"),
         (replace(POISONED, claim_no=20), 1, SEND, "query_status"),
         (POISONED, 1, LAPSE, "poison"),
-        (replace(POISONED, hold=HoldReason.REVIEW), 1, SEND, "query_status"),
+        (replace(POISONED, hold=HoldReason.REVIEW), 1, LAPSE, "poison"),
+        (replace(POISONED, hold=HoldReason.REVIEW, due_at=None), 1, WAIT, "held"),
+        (replace(PHONE_DOUBT, claim_no=99), 1, LAPSE, "poison"),
+        (replace(PHONE_DOUBT, claim_no=99), 3600, LAPSE, "unseen_session_over"),
+        (replace(DIGITAL_DOUBT, claim_no=99), 1, WAIT, "held"),
+        (replace(declined(), claim_no=99), 1, WAIT, "ended"),
         (replace(watched(), claim_no=99), 310, LAPSE, "poison"),
     ],
 )

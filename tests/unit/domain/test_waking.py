@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain import asking
+from orchestrator.domain.decide import lapsed
 from orchestrator.domain.looking import after_query
 from orchestrator.domain.operation import Next, plan, wakes_at
 from orchestrator.domain.outcome import MoneyFact, Outcome
@@ -50,6 +51,19 @@ def test_a_watched_payment_that_takes_its_workers_down_is_held_as_well():
     payment = replace(watched().payment, claim_no=99)
 
     assert plan(payment, at(310), POLICIES[DIGITAL]).why == "poison"
+
+
+def test_a_held_payment_whose_looks_take_workers_down_keeps_its_doubt_and_is_looked_at_no_more():
+    doubted = replace(held(waiting(), HoldReason.REVIEW), due_at=at(10), claim_no=99)
+    decision = lapsed(doubted, plan(doubted, at(10), POLICIES[PHONE]).why, ctx(10))
+
+    assert (decision.payment.hold, decision.payment.due_at) == (HoldReason.REVIEW, None)
+    assert [entry.trigger for entry in decision.entries] == ["hold"]
+    assert [notice.event for notice in decision.notices] == ["held"]
+    assert decision.payment.fruitless == 0
+
+    waits = replace(held(waiting(), HoldReason.UNSEEN_SESSION), unseen_until=at(HOUR), due_at=at(10), claim_no=99)
+    assert lapsed(waits, "poison", ctx(10)).payment.due_at == at(HOUR), "it still ends by itself"
 
 
 def test_a_cancel_during_a_start_leaves_the_claim_and_any_other_takes_it():
