@@ -11,12 +11,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from orchestrator.claim import DATABASE_TROUBLE
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.machine import Operation
-from orchestrator.domain.operation import Next, lapse, wakes_at
+from orchestrator.domain.operation import Next, lapse
 from orchestrator.domain.payment import Payment
 from orchestrator.domain.verdict import Verdict
 from orchestrator.execute import Bench, ClaimLostError, Held, Learnt, execute_step
@@ -248,7 +249,7 @@ class Worker:
                 planned = await execute_step(self._bench, held)
                 keep = held.payment.claimed_by == self._bench.claims.worker_id
                 if planned.next is Next.WAIT:
-                    keep = keep and await self._park(held)
+                    keep = keep and await self._park(held, planned.again_at)
                     break
             else:
                 self._push(DATABASE_RETRY_S, payment_id)  # if the clocks agree again by then
@@ -279,18 +280,17 @@ class Worker:
         """Give its room back; tell whether it had some that others wait for."""
         return self._suspects.done(payment_id) | self._waiting.looked(payment_id)
 
-    async def _park(self, held: Held) -> bool:
+    async def _park(self, held: Held, again_at: datetime | None) -> bool:
         """Time a waiting payment in memory; give back one that only an event can move."""
         if held.inbox:
             return True
-        due_at = wakes_at(held.payment, self._bench.clock.now(), self._bench.policy(held.payment))
-        if due_at is None or held.payment.missing:
-            await self._bench.store.postpone(held.payment, due_at, keep_claim=False)
+        if again_at is None or held.payment.missing:
+            await self._bench.store.postpone(held.payment, again_at, keep_claim=False)
             return False
         if is_suspect(held.payment):  # it was driven, and we live
-            await self._bench.store.postpone(held.payment, due_at, keep_claim=True)
+            await self._bench.store.postpone(held.payment, again_at, keep_claim=True)
             held.payment = replace(held.payment, progress_claim=held.payment.claim_no)
-        self._push(max(0.0, (due_at - self._bench.clock.now()).total_seconds()), held.payment.id)
+        self._push(max(0.0, (again_at - self._bench.clock.now()).total_seconds()), held.payment.id)
         return True
 
     def _push(self, delay_s: float, payment_id: str) -> None:

@@ -25,16 +25,26 @@ class Next(StrEnum):
     LAPSE = "lapse"
     """A deadline has passed: decide without asking anybody."""
     WAIT = "wait"
-    """Nothing before `due_at`, or before somebody acts."""
+    """Nothing before `Plan.again_at`, or before somebody acts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is next, and a machine-readable word why."""
+    """
+    What is next, and a machine-readable word why.
+
+    Attributes:
+        next: The kind of step.
+        why: The word.
+        operation: What to send, for `SEND`.
+        again_at: For `WAIT`, when to plan anew; `None` if only an event can move the payment. Told with the
+            plan, since a moment later the answer may be another: what was not due is due by then.
+    """
 
     next: Next
     why: str
     operation: Operation | None = None
+    again_at: datetime | None = None
 
 
 def plan(payment: Payment, now: datetime, policy: Policy) -> Plan:
@@ -54,22 +64,21 @@ def plan(payment: Payment, now: datetime, policy: Policy) -> Plan:
     if payment.due_at is None:
         return Plan(Next.WAIT, "held" if payment.hold else "ended" if payment.ended else "fields_missing")
     if payment.due_at > now:
-        return Plan(Next.WAIT, "not_due")
+        return Plan(Next.WAIT, "not_due", again_at=payment.due_at)
     operation = planned(payment)
     if operation is None:
-        return Plan(Next.WAIT, "held" if payment.hold else "fields_missing" if payment.missing else "nothing_to_do")
+        why = "held" if payment.hold else "fields_missing" if payment.missing else "nothing_to_do"
+        return Plan(Next.WAIT, why, again_at=_own_deadline(payment, now, policy))
     return Plan(Next.SEND, operation.value, operation)
 
 
-def wakes_at(payment: Payment, now: datetime, policy: Policy) -> datetime | None:
+def _own_deadline(payment: Payment, now: datetime, policy: Policy) -> datetime | None:
     """
-    Say when a payment whose plan is to wait is to be planned anew; `None` if only an event can move it.
+    Say when what is due without anything to do is to be planned anew.
 
     A rescue makes everything due that a dead worker held, also what has nothing to do before a
     deadline of its own, or before a person acts: taken at its word, it would be planned without pause.
     """
-    if payment.due_at is None or payment.due_at > now:
-        return payment.due_at
     own = payment.deadline_at if payment.missing and payment.hold is None else payment.unseen_until
     return own if own is not None and own > now and lapse(payment, own, policy) else None
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
+from tests.simulation.loop import SimLoop
 from tests.support.virtual import START
 
 GIVEN_UP_S = 11.0
@@ -29,6 +30,7 @@ class Weather:
         fenced: It says that somebody else was faster.
         outages: How many times it is away for some seconds.
         sluggish: A verb takes long.
+        stalls: The machine stands still just when somebody reads the clock, for up to 2 s.
         trouble: The provider answers a call with a row of the verdict table other than "answered".
         slow: It answers after longer than a worker trusts its claims.
         odd: It speaks of another reference, amount or currency than ours.
@@ -48,6 +50,7 @@ class Weather:
     fenced: float = 0.0
     outages: int = 0
     sluggish: float = 0.01
+    stalls: float = 0.0
     trouble: float = 0.0
     slow: float = 0.0
     odd: float = 0.0
@@ -71,11 +74,12 @@ SILENT = Weather(silent=0.04, lost=0.04, fenced=0.01, outages=2, sluggish=0.05, 
 FICKLE = Weather(trouble=0.5, slow=0.05, odd=0.1, astray=0.3, pauses=1)
 SKEWED = Weather(jumps=6, trouble=0.1, slow=0.1, kill=0.001)
 POISONED = Weather(poison=0.3, kill=0.001)
+STALLED = Weather(stalls=0.02, trouble=0.1, kill=0.001)
 ALL = Weather(
     kill=0.002, stop=0.0007, silent=0.01, lost=0.015, fenced=0.003, outages=1, sluggish=0.02, trouble=0.25, slow=0.05,
-    odd=0.05, astray=0.2, jumps=2, cancels=0.3, poison=0.03, pauses=1,
+    odd=0.05, astray=0.2, jumps=2, cancels=0.3, poison=0.03, pauses=1, stalls=0.001,
 )  # fmt: skip
-WEATHERS = (ALL, ALL, ALL, DEADLY, FROZEN, SILENT, FICKLE, SKEWED, POISONED, FAIR)
+WEATHERS = (ALL, ALL, ALL, DEADLY, FROZEN, SILENT, FICKLE, SKEWED, POISONED, STALLED, FAIR)
 
 
 def weather_of(random: Random) -> Weather:
@@ -96,7 +100,7 @@ class Life:
         """When it was stopped, or the database failed it, last."""
         self.worker_ids: set[str] = set()
         self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._random = random
+        self.random = random
         self._killed = killed
         self._going: asyncio.Future[None] | None = None
         self.closing = False
@@ -107,11 +111,11 @@ class Life:
         """Pass a point at which the outside is touched; a dead process never does."""
         weather = self.weather
         if not self.dead and (weather.kill or weather.stop):
-            drawn = self._random.random()
+            drawn = self.random.random()
             if drawn < weather.kill:
                 self.kill()
             elif drawn < weather.kill + weather.stop and self._going is None:
-                self.stop(self._random.uniform(3, 30))
+                self.stop(self.random.uniform(3, 30))
         await self.alive()
 
     async def alive(self) -> None:
@@ -155,13 +159,17 @@ class LifeClock:
 
     def __init__(self, life: Life) -> None:
         self._life = life
-        self._loop = asyncio.get_running_loop()
+        self._loop: SimLoop = asyncio.get_running_loop()  # type: ignore[assignment]
         self.off_s = 0.0
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=self._loop.time() + self.off_s)
+        return START + timedelta(seconds=self.monotonic() + self.off_s)
 
     def monotonic(self) -> float:
+        """Give the loop's time; a machine may stand still between any two readings, for everybody on it."""
+        stalls, random = self._life.weather.stalls, self._life.random
+        if stalls and random.random() < stalls:
+            self._loop.at += random.uniform(0, 2)
         return self._loop.time()
 
     async def sleep(self, seconds: float) -> None:

@@ -18,7 +18,7 @@ from orchestrator.domain.policy import Policy
 from orchestrator.domain.verdict import Verdict, VerdictKind
 from orchestrator.records import Record
 from orchestrator.worker import Worker
-from tests.simulation.lives import ALL, DEADLY, FICKLE, FROZEN, POISONED, Weather
+from tests.simulation.lives import ALL, DEADLY, FICKLE, FROZEN, POISONED, STALLED, Weather
 from tests.simulation.memory import Memory
 from tests.simulation.mutant import mutant
 
@@ -183,3 +183,15 @@ def a_cancel_takes_the_claim() -> Any:
 def believe_the_wall_clock() -> Any:
     """A step under way goes by a wall clock that has jumped."""
     yield Claims, "_present", lambda self: self._clock.now()
+
+
+@mutant("I5", seed=58, weather=STALLED)
+def ask_the_clock_twice() -> Any:
+    """What was not due yet when it was planned, and is when it is put aside, is put aside for ever."""
+    real = Worker._park
+
+    async def park(self: Any, held: Any, again_at: Any) -> bool:
+        passed = again_at is not None and again_at <= self._bench.clock.now()
+        return await real(self, held, None if passed else again_at)
+
+    yield Worker, "_park", park

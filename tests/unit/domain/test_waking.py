@@ -7,7 +7,7 @@ import pytest
 from orchestrator.domain import asking
 from orchestrator.domain.decide import lapsed
 from orchestrator.domain.looking import after_query
-from orchestrator.domain.operation import Next, plan, wakes_at
+from orchestrator.domain.operation import Next, plan
 from orchestrator.domain.outcome import MoneyFact, Outcome
 from orchestrator.domain.payment import Channel, HoldReason
 from orchestrator.domain.starting import intend
@@ -34,16 +34,18 @@ PHONE, DIGITAL = Channel.PHONE, Channel.DIGITAL
 def test_a_payment_that_waits_wakes_when_something_can_be_done(payment, expected):
     now = at(0.5) if payment.due_at == at(1) else at(10)
 
-    assert wakes_at(payment, now, POLICIES[payment.channel]) == expected
+    planned = plan(payment, now, POLICIES[payment.channel])
+
+    assert (planned.next, planned.again_at) == (Next.WAIT, expected)
 
 
 def test_a_rescued_hold_waits_for_the_end_of_the_unseen_session_and_is_not_planned_without_pause():
     payment = replace(
         held(replace(waiting(), session_id=None, unseen_until=at(HOUR)), HoldReason.UNSEEN_SESSION), due_at=at(5)
     )  # fmt: skip
-    assert plan(payment, at(10), POLICIES[PHONE]).next is Next.WAIT
+    planned = plan(payment, at(10), POLICIES[PHONE])
 
-    assert wakes_at(payment, at(10), POLICIES[PHONE]) == at(HOUR)
+    assert (planned.next, planned.again_at) == (Next.WAIT, at(HOUR))
     assert plan(payment, at(HOUR), POLICIES[PHONE]).next is Next.LAPSE
 
 
