@@ -19,6 +19,7 @@ from orchestrator.store.access import Database
 from orchestrator.store.hints import hint
 from orchestrator.store.rows import payment_of
 from orchestrator.store.schema import payment, worker
+from orchestrator.store.stalled import end_stalled
 
 _ORPHANED = and_(payment.c.claimed_by.is_not(None), ~exists().where(worker.c.id == payment.c.claimed_by))
 _AGAIN = (
@@ -164,6 +165,8 @@ class Claims:
         """
         Free the claims of workers that are gone; they are due again within `jitter_s`.
 
+        Connections of stopped processes, which may lock those payments, are ended first.
+
         Args:
             lapsed_before: A worker whose last beat is older is forgotten; `beat` tells it.
             now: The present, UTC.
@@ -184,6 +187,7 @@ class Claims:
         )
 
         async def work(connection: AsyncConnection) -> int:
+            await end_stalled(connection)
             await connection.execute(delete(worker).where(worker.c.beat_at < lapsed_before))
             rows = (await connection.execute(orphans)).all()
             if rows:

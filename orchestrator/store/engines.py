@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from orchestrator.domain.errors import ConfigurationError
+from orchestrator.store.stalled import NAME
 
 KEY = "database_url"
 POOLED = "pooled"
@@ -36,7 +37,10 @@ _POOL = 8
 _WAIT_S = 10.0
 LOG_GONE = "the log of the open file is gone"
 _IDLE_MS = "5000"
-"""A process that was stopped in the middle of a transaction must not lock its payments longer than its claims live."""
+"""
+A process that was stopped in the middle of a transaction must not lock its payments longer than its claims live;
+in the middle of a statement, see `stalled`.
+"""
 _PRAGMAS = (
     # Set first: the others may have to wait for another process.
     "busy_timeout = 5000",
@@ -199,10 +203,12 @@ def _postgresql_arguments(url: URL, *, pooled: bool) -> dict[str, Any]:
     # The former primary may come back as a replica, and stands first in the list.
     primary = {"target_session_attrs": "read-write"} if _wants_primary(url) else {}
     if url.get_driver_name() == "asyncpg":
-        session = {"jit": "off", "timezone": "UTC", "idle_in_transaction_session_timeout": _IDLE_MS}
+        session = {
+            "jit": "off", "timezone": "UTC", "idle_in_transaction_session_timeout": _IDLE_MS, "application_name": NAME,
+        }  # fmt: skip
         return {"timeout": _WAIT_S, "command_timeout": 30.0, "server_settings": session, **primary}
     # Statements are not prepared, so that a pooler between us and the server may hand out any connection.
-    arguments = {"connect_timeout": int(_WAIT_S), "prepare_threshold": None, **primary}
+    arguments = {"connect_timeout": int(_WAIT_S), "prepare_threshold": None, "application_name": NAME, **primary}
     # A pooler refuses such options: there the role's own settings count. No result depends on them.
     options = f"-c statement_timeout=30000 -c timezone=UTC -c idle_in_transaction_session_timeout={_IDLE_MS}"
     return arguments if pooled else arguments | {"options": options}

@@ -3,12 +3,14 @@
 import asyncio
 from dataclasses import replace
 
+import asyncpg
 import pytest
 
 from orchestrator.domain.errors import Fenced
 from orchestrator.domain.payment import HoldReason, Payment
 from orchestrator.records import Record
-from orchestrator.store import SqlStore
+from orchestrator.store import SqlStore, stalled
+from tests.integration.store.conftest import POOLED
 from tests.integration.store.makers import T0, at, birth, births, held, outside, walk
 from tests.integration.store.test_record import lost_commits
 
@@ -151,3 +153,28 @@ async def test_workers_can_be_registered_and_beat_again_after_a_lost_answer(stor
         assert await store.beat("w1", now=at(1))
     assert await store.reap(lapsed_before=at(1), now=at(1), jitter_s=0, limit=1) == 0
     assert await store.beat("w1", now=at(2))
+
+
+async def test_a_process_that_was_stopped_in_the_middle_of_a_statement_loses_its_locks(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if store.dialect == "sqlite" or POOLED:
+        pytest.skip("nobody can take a file's lock away, and a pooler has connections of its own")
+    monkeypatch.setattr(stalled, "STALLED_S", 0)
+    payment = await store.submit(birth("LOCKED"))
+    url = store.database.url
+    stopped = await asyncpg.connect(
+        host=str(url.query["host"]), user=url.username, database=url.database,
+        server_settings={"application_name": stalled.NAME},
+    )  # fmt: skip
+    await stopped.execute("begin; select id from payment for update")
+    parse = b"\0select 1\0\0\0"
+    stopped._transport.write(b"P" + (len(parse) + 4).to_bytes(4) + parse + b"H" + (4).to_bytes(4))
+
+    recording = asyncio.create_task(store.record(outside(payment, "authorize", due=at(9))))
+    while not recording.done():
+        await store.reap(lapsed_before=T0, now=at(1), jitter_s=1, limit=10)
+        await asyncio.sleep(0.02)
+
+    assert (await recording).version == 2
+    assert stopped.is_closed()
