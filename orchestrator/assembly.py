@@ -6,11 +6,12 @@ Next: `orchestrator`.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from orchestrator import composition
+from orchestrator import composition, sealing
+from orchestrator.audit.sealer import LOG
 from orchestrator.claim import Claims, Rhythm
 from orchestrator.domain.account import Account
 from orchestrator.domain.payment import Payment
@@ -25,6 +26,7 @@ from orchestrator.rounds import Limits
 from orchestrator.settings import Settings
 from orchestrator.store import migrate
 from orchestrator.store.store import SqlStore
+from orchestrator.upkeep import Upkeep
 from orchestrator.worker import Worker
 
 REQUEST_DIGESTS = b"the key of request digests"
@@ -79,6 +81,12 @@ async def opened(
         yield Parts(store, providers, vault, composition.build_accounts(settings, providers, backoff(random)))
 
 
+def _upkeep(settings: Settings, store: SqlStore, clock: Clock, claims: Claims) -> Sequence[Upkeep]:
+    """Give the controls that a worker keeps up."""
+    sealer = sealing.build_sealer(settings, store, clock, claims.context)
+    return [Upkeep(sealer, LOG, store, claims.context)] if sealer is not None else []
+
+
 def build_worker(
     settings: Settings, parts: Parts, handlers: Handlers, clock: Clock, *, origin: str, version: str
 ) -> Worker:
@@ -93,4 +101,5 @@ def build_worker(
         store, providers, parts.vault, parts.accounts, clock, claims,
         traffic=providers, acquaint=parts.acquaint,
     )  # fmt: skip
-    return Worker(bench, handlers, Limits(told.concurrency, told.claim_batch, told.drain_s))
+    limits = Limits(told.concurrency, told.claim_batch, told.drain_s)
+    return Worker(bench, handlers, limits, _upkeep(settings, store, clock, claims))

@@ -14,7 +14,7 @@ from random import Random
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from orchestrator import assembly, composition, resolve
+from orchestrator import assembly, composition, resolve, sealing
 from orchestrator.clock import SystemClock
 from orchestrator.domain.account import Account, policy_of
 from orchestrator.domain.entry import Context, Entry
@@ -71,7 +71,7 @@ class Orchestrator:
         self._random = Random(composition.new_worker_id())  # noqa: S311 - jitter, not a secret
         self._definitions = composition.load_definitions(self.settings)
         self._accounts: Mapping[str, Account] = {}
-        self.store: SqlStore = composition.build_store(self.settings)
+        self.store: SqlStore = composition.build_store(self.settings, sealing.entry_lines(self.settings))
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:

@@ -102,6 +102,109 @@ class Holds:
 
 
 @dataclass(frozen=True, slots=True)
+class Leaf:
+    """
+    An entry's place in the sealed log.
+
+    Attributes:
+        idx: The place, from 0 and without gaps.
+        chain_id: The entry's chain.
+        seq: Its number there.
+        hash: Its hash.
+    """
+
+    idx: int
+    chain_id: str
+    seq: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """
+    A checkpoint as it is stored.
+
+    Attributes:
+        size: How many leaves it is over.
+        root: Their root.
+        nodes: The roots of the perfect subtrees, the largest first, 32 bytes each.
+        note: The signed note, which says origin, size and root.
+        created_at: When it was made, UTC.
+    """
+
+    size: int
+    root: bytes
+    nodes: bytes
+    note: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """
+    How far the seal is behind.
+
+    Attributes:
+        waiting: How many entries wait, counted up to 10,000.
+        since: When the oldest of these was written; `None` when none waits.
+        newest: The newest seal, if there is one.
+    """
+
+    waiting: int
+    since: datetime | None
+    newest: Seal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """
+    A security control that has failed: what PCI DSS v4.0.1, 10.7.3 has written down of it.
+
+    Attributes:
+        id: Its number.
+        control: Which control.
+        started_at: Since when, UTC.
+        ended_at: Until when; `None` while it is open.
+        cause: Why it failed.
+        remediation: What was done about it.
+        issues: What came of it while it lasted.
+        further_action: What is still to be done.
+        prevention: What keeps it from happening again.
+        resumed_at: When a person said that the control works again.
+        owner: Who said so.
+    """
+
+    id: int
+    control: str
+    started_at: datetime
+    ended_at: datetime | None
+    cause: str
+    remediation: str | None
+    issues: str | None
+    further_action: str | None
+    prevention: str | None
+    resumed_at: datetime | None
+    owner: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """
+    What a person says to close a failure; nothing may be empty, and nothing of the payer's may be in it.
+
+    Attributes:
+        ended_at: Until when it lasted, UTC.
+        remediation, issues, further_action, prevention: As in `Failure`.
+    """
+
+    ended_at: datetime
+    remediation: str
+    issues: str
+    further_action: str
+    prevention: str
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """
     What `list` selects by; everything given must match. `after` pages by (created_at, id).

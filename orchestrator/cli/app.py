@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import accounts, audit, database, definitions, demo, payments, queries, run, serve, session
+from orchestrator.cli import accounts, audit, database, definitions, demo, payments, queries, run, seal, serve, session
 from orchestrator.cli.diagram import diagram
 from orchestrator.cli.exits import CLOSED_PIPE, status_of, tell, tell_usage
 from orchestrator.cli.upgrade import check_upgrade
@@ -59,6 +59,7 @@ app.command("health")(serve.health)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(definitions.app, name="definitions")
 app.add_typer(database.app, name="db")
+audit.app.add_typer(seal.app)  # without a name of its own: its commands are audit's
 app.add_typer(audit.app, name="audit")
 app.add_typer(database.settings_app, name="settings")
 app.command("check-upgrade")(check_upgrade)

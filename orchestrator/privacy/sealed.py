@@ -209,13 +209,28 @@ def load_or_create_key_file(
         if not may_create:
             problem = f"there is no key file {path}, and a new key can't open what is sealed already"
             raise ConfigurationError(KEY_SETTING, problem, "restore the file from its backup") from None
-        created = _create(path, base64.b64encode(random_bytes(KEY_BYTES)) + b"\n")
+        created = create_private(path, base64.b64encode(random_bytes(KEY_BYTES)) + b"\n", KEY_SETTING)
         text = read_private(path, KEY_SETTING, forbidden=0o077)
     return LoadedKey(Sealer.parse(text, origin=str(path)), created)
 
 
-def _create(path: Path, content: bytes) -> bool:
-    """Put a complete file in place unless there is one; tell whether it was us."""
+def create_private(path: Path, content: bytes, setting: str) -> bool:
+    """
+    Put a complete file for its owner alone in place, unless there is one.
+
+    Args:
+        path: The file; its directory must exist.
+        content: All of it.
+        setting: The setting that an error names.
+
+    Returns:
+        Whether it was us.
+
+    Raises:
+        ConfigurationError: It can't be made.
+
+    Crash: there is a whole file or none, at most a temporary one beside it, which nobody reads.
+    """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -230,8 +245,8 @@ def _create(path: Path, content: bytes) -> bool:
         return False
     except OSError as error:
         problem = f"the key file {path} can't be created ({type(error).__name__})"
-        fix = "make its directory writable, or set sealing_key to env:NAME or file:PATH"
-        raise ConfigurationError(KEY_SETTING, problem, fix) from None
+        fix = f"make its directory writable, or set {setting} to env:NAME or file:PATH"
+        raise ConfigurationError(setting, problem, fix) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -26,6 +26,7 @@ from pydantic import (
 from orchestrator.privacy.secret import is_reference
 from orchestrator.settings.accounts import AccountSettings, DefinitionPaths, RoleNames
 from orchestrator.settings.gateways import GatewaySettings
+from orchestrator.settings.seal import SealSettings
 from orchestrator.settings.sources import Problem, explain, find_file, gather, refuse
 from orchestrator.settings.types import Frozen, Seconds, SecretReference, Surroundings, resolved, surroundings, wrong
 
@@ -34,6 +35,7 @@ __all__ = [
     "DefinitionPaths",
     "GatewaySettings",
     "RoleNames",
+    "SealSettings",
     "Settings",
     "WorkerSettings",
     "load_settings",
@@ -139,6 +141,7 @@ class Settings(Frozen):
             was put back. Beside a SQLite file by default; for PostgreSQL name one. Best on other
             storage than the database's.
         hold_age_s: After how many seconds a hold that nobody resolves turns health amber.
+        seal: How the trail is sealed.
         worker: How a worker works.
         service: How `orchestrator serve` listens.
         accounts: Provider configurations by name.
@@ -152,6 +155,7 @@ class Settings(Frozen):
     sealing_key: SecretReference = None
     mark_file: Annotated[Path | None, AfterValidator(_from_base)] = None
     hold_age_s: Annotated[float, Field(gt=0, le=30 * 86400, allow_inf_nan=False)] = 4 * 3600.0
+    seal: SealSettings = SealSettings()
     worker: WorkerSettings = WorkerSettings()
     service: ServiceSettings = ServiceSettings()
     accounts: dict[_AccountName, AccountSettings] = Field(default_factory=dict)

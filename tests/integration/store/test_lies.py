@@ -429,13 +429,19 @@ async def test_the_sealed_log_is_append_only_too(sqlite_url: str) -> None:
     first = asdict(scene.chain[0])
     with plain(sqlite_url, "keys off") as connection:
         leaf = {"idx": 0, "chain_id": first["chain_id"], "seq": 1, "hash": first["hash"]}
-        seal = {"size": 1, "root": X32, "note": "signed", "created_at": T0}
+        seal = {"size": 1, "root": X32, "nodes": X32, "note": "signed", "created_at": T0}
+        second = leaf | {"seq": 2, "hash": scene.chain[1].hash}
         told(connection, [insert("log_leaf", leaf), insert("checkpoint", seal)])
         for lie in (
             [("update log_leaf set hash = ?", [X32])],
             [("delete from log_leaf", [])],
             [insert("log_leaf", leaf | {"hash": X32}, "insert or replace")],
             [insert("log_leaf", leaf | {"idx": 1}, "insert or replace")],
+            [insert("log_leaf", second | {"idx": 2})],
+            [insert("log_leaf", second | {"idx": 1, "hash": X32})],
+            [insert("checkpoint", seal | {"size": 2})],
+            [("update unsealed set seq = 7", [])],
+            [("delete from unsealed where seq = 2", [])],
             [("update checkpoint set note = 'x'", [])],
             [("delete from checkpoint", [])],
             [insert("checkpoint", seal | {"note": "other"}, "insert or replace")],

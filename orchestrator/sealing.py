@@ -1,0 +1,125 @@
+"""
+How the seal's parts are made of the settings: keys, sinks, sealer, verifiers.
+
+Owns no rule of the seal: `audit` does. Next: `assembly`.
+"""
+
+from collections.abc import Callable, Sequence
+
+from orchestrator.audit.lines import entry_line
+from orchestrator.audit.sealer import Sealer, Terms
+from orchestrator.composition import sqlite_path
+from orchestrator.domain.entry import Context, Entry
+from orchestrator.ports import Clock
+from orchestrator.privacy.signing import PublicKey, SigningKey, load_or_create_signing_key, signing_keys
+from orchestrator.settings import Settings
+from orchestrator.sinks import FileSink, HashLines, SyslogSink
+from orchestrator.store.store import SqlStore
+from orchestrator.telemetry import emit
+
+NO_KEY = "seal.signing_key is not set"
+
+
+def keys(settings: Settings, *, may_create: bool = False) -> Sequence[SigningKey]:
+    """
+    Give the keys that sign; none where none is configured and none can be made.
+
+    Args:
+        settings: The settings.
+        may_create: Whether a SQLite database gets a key file, `NAME.signing-key`, if it has none.
+
+    Raises:
+        ConfigurationError: A key is malformed, or its file can be read by others.
+
+    Crash: there is a whole key file or none.
+    """
+    if settings.seal.signing_key is not None:
+        return signing_keys(settings.seal.signing_key.reveal())
+    path = sqlite_path(settings.database_url)
+    if path is None:
+        return ()
+    file = path.with_name(f"{path.name}.signing-key")
+    if not may_create and not file.exists():
+        return ()
+    found, created = load_or_create_signing_key(file, settings.seal.name)
+    if created:
+        emit("signing_key.created", path=str(file), key=str(found[-1].public))
+    return found
+
+
+def verifiers(settings: Settings, more: Sequence[str] = ()) -> Sequence[PublicKey]:
+    """
+    Give the public keys whose signatures are trusted.
+
+    Args:
+        settings: The settings.
+        more: Verifier keys that somebody names; then those of the settings don't count.
+
+    Raises:
+        InvalidInput: One is malformed.
+    """
+    if more:
+        return [PublicKey.parse(text, "--key") for text in more]
+    named = [PublicKey.parse(text, "seal.public_keys") for text in settings.seal.public_keys]
+    return list({str(key): key for key in (*named, *(key.public for key in keys(settings)))}.values())
+
+
+def sinks(settings: Settings) -> Sequence[FileSink | SyslogSink]:
+    """Give the places off the database."""
+    found: list[FileSink | SyslogSink] = []
+    file = file_sink(settings)
+    if file is not None:
+        found.append(file)
+    if settings.seal.syslog is not None:
+        host, _, port = settings.seal.syslog.rpartition(":")
+        found.append(SyslogSink(host.strip("[]"), int(port)))
+    return found
+
+
+def file_sink(settings: Settings) -> FileSink | None:
+    """Give the file: as set, else beside a SQLite file, else none."""
+    path = settings.seal.sink
+    if path is None:
+        database = sqlite_path(settings.database_url)
+        path = database.with_name(f"{database.name}.seal") if database is not None else None
+    return FileSink(path) if path is not None else None
+
+
+def build_sealer(settings: Settings, store: SqlStore, clock: Clock, context: Callable[[], Context]) -> Sealer | None:
+    """
+    Give the sealer; `None`, and a log line, without a key.
+
+    Raises:
+        ConfigurationError: A key is malformed.
+    """
+    signing = keys(settings, may_create=True)
+    if not signing:
+        emit("seal.off", reason=NO_KEY)
+        return None
+    terms = Terms(settings.seal.every_s, settings.seal.entries)
+    return Sealer(store, signing, settings.seal.name, sinks(settings), clock, context, terms)
+
+
+class EntryLines:
+    """Entries' hashes on their way into the sink's file."""
+
+    def __init__(self, lines: HashLines) -> None:
+        self._lines = lines
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Take entries whose commit was acknowledged."""
+        self._lines.add([entry_line(entry) for entry in entries])
+
+    async def close(self) -> None:
+        """Write what is left."""
+        await self._lines.close()
+
+
+def entry_lines(settings: Settings) -> EntryLines | None:
+    """Give where entries' hashes go as soon as they are acknowledged; `None` without a file."""
+    file = file_sink(settings)
+    return None if file is None else EntryLines(HashLines(file, _lost))
+
+
+def _lost(why: str) -> None:
+    emit("control.failed", control="export", reason=why)
