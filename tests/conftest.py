@@ -1,6 +1,7 @@
 """What tests of every kind share."""
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -21,3 +22,9 @@ def own_logging() -> Iterator[None]:
     root.handlers[:], root.level = handlers, level
     for name, former in levels.items():
         logging.getLogger(name).setLevel(former)
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C as any program does: a shell that runs us in the background has us and our children ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
