@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.domain.decision import Decision, Notice
+from orchestrator.domain.entry import Entry
 from orchestrator.domain.payment import Channel
 
 
@@ -117,6 +118,24 @@ class Leaf:
     chain_id: str
     seq: int
     hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """
+    An entry and what the seal has of it.
+
+    Attributes:
+        entry: The entry.
+        idx: The place of its leaf; `None` without one.
+        leaf: The hash of its leaf; `None` without one.
+        waiting: Whether it waits for its leaf.
+    """
+
+    entry: Entry
+    idx: int | None
+    leaf: bytes | None
+    waiting: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,8 @@ async def _write(archive: Archive, file: BinaryIO, period: tuple[datetime | None
     kept: list[bytes] = []
     chain, wanted = "", False
     async with archive.snapshot() as trail:
-        async for entry in trail.entries(_refuse):
+        async for placed in trail.entries(_refuse):
+            entry = placed.entry
             if entry.chain_id != chain:
                 chain, wanted, kept = entry.chain_id, False, []
             if not wanted and not _within(entry.at, *period):

@@ -64,13 +64,21 @@ class Told:
     note: str = ""
 
 
-def read_lines(file: BinaryIO) -> Iterator[Told | int]:
+def read_lines(file: BinaryIO, size: int) -> Iterator[Told | int]:
     """
-    Read a sink's file; a line that is none of ours is given as its number.
+    Read a sink's file from its beginning; a line that is none of ours is given as its number.
 
     A line may be cut off where a writer died or a disk was full; the next one is whole again.
+
+    Args:
+        file: Opened in binary.
+        size: How much of it is read, in bytes: what is appended meanwhile tells of what a snapshot does not hold.
     """
+    file.seek(0)
     for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
+        size -= len(line)
+        if size < 0:
+            return
         told = _told(line, number)
         if told is not None:
             yield told

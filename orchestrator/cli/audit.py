@@ -6,6 +6,7 @@ export leaves; needs no key, because nothing of the payer is in the trail.
 Next: `upgrade`.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator import composition
+from orchestrator import composition, sealing
 from orchestrator.audit.export import Exported, export
+from orchestrator.audit.log import Evidence
+from orchestrator.audit.notes import LONGEST_NOTE, read_note
 from orchestrator.audit.verify import Report, verify
 from orchestrator.cli.exits import FINDINGS
 from orchestrator.cli.queries import From, To, when
@@ -25,6 +28,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.domain.entry import Context, instant
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.orchestrator import VERSION
+from orchestrator.settings import Settings
 
 app = typer.Typer(help="The audit trail.", no_args_is_help=True)
 
@@ -34,19 +38,49 @@ def group() -> None:
     """The audit trail."""
 
 
+Keys = Annotated[
+    list[str] | None,
+    typer.Option("--key", metavar="KEY", help="A verifier key that is trusted, instead of the settings' keys."),
+]
+Checkpoints = Annotated[
+    list[Path] | None,
+    typer.Option("--checkpoint", metavar="FILE", help="An old checkpoint, kept elsewhere, to hold the log against."),
+]
+Sinks = Annotated[
+    list[Path] | None,
+    typer.Option("--sink", metavar="FILE", help="A sink's file, instead of the settings' one."),
+]
+Announced = Annotated[
+    bool,
+    typer.Option(
+        "--announced", help="Also find entries that no process has told a sink of; give every host's sink for that."
+    ),
+]
+
+
 @app.command("verify")
-def verify_trail(context: typer.Context, as_json: Json = False) -> None:
+def verify_trail(
+    context: typer.Context,
+    *,
+    key: Keys = None,
+    checkpoint: Checkpoints = None,
+    sink: Sinks = None,
+    announced: Announced = False,
+    as_json: Json = False,
+) -> None:
     """
     Check the whole trail.
 
-    Rows, chains, replayed states, columns against bodies, and what must be true
-    of every payment. Reads only. Exit status 1 if anything does not hold.
+    Rows, chains, replayed states, columns against bodies, what must be true of
+    every payment; leaves, roots and signatures; checkpoints and hashes that were
+    kept elsewhere. Reads only. Exit status 1 if anything does not hold.
     """
     settings = settings_of(context)
+    evidence = evidence_of(settings, key or (), checkpoint or (), sink, announced=announced)
 
     async def work() -> Report:
         async with reading(settings) as store:
-            return await verify(store)
+            return await verify(store, evidence=evidence)
 
     report = run(work())
     if as_json:
@@ -61,6 +95,34 @@ def verify_trail(context: typer.Context, as_json: Json = False) -> None:
         print_report(report, console())
     if not report.clean:
         raise typer.Exit(FINDINGS)
+
+
+def evidence_of(
+    settings: Settings, keys: Sequence[str], checkpoints: Sequence[Path], sinks: Sequence[Path] | None,
+    *, announced: bool = False,
+) -> Evidence:  # fmt: skip
+    """
+    Gather what a trail is held against.
+
+    Raises:
+        InvalidInput: A key is malformed, or a file is none or no checkpoint.
+    """
+    if sinks is None:
+        own = sealing.file_sink(settings)
+        sinks = [own.path] if own is not None and own.path.exists() else []
+    notes = [(str(path), read_note(_text(path), str(path))) for path in checkpoints]
+    return Evidence(sealing.verifiers(settings, keys), notes, sinks, announced=announced)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(LONGEST_NOTE + 1).decode()
+    except OSError as error:
+        problem = f"{path} can't be read ({type(error).__name__})"
+        raise InvalidInput("--checkpoint", problem, "check the path") from None
+    except UnicodeDecodeError:
+        raise InvalidInput("--checkpoint", f"{path} is no text", "give a checkpoint's note") from None
 
 
 def print_report(report: Report, out: Console) -> None:

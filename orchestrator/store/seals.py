@@ -62,7 +62,7 @@ class Seals:
             count = int((await connection.execute(counted)).scalar_one())
             since = (await connection.execute(oldest)).scalar() if count else None
             newest = (await connection.execute(_NEWEST)).mappings().first()
-            return Lag(count, since, None if newest is None else _seal_of(newest))
+            return Lag(count, since, None if newest is None else seal_of_row(newest))
 
         return await self._database.read(work)
 
@@ -101,7 +101,7 @@ class Seals:
             if not rows:
                 return None
             newest = (await connection.execute(_NEWEST)).mappings().first()
-            before = None if newest is None else _seal_of(newest)
+            before = None if newest is None else seal_of_row(newest)
             _, life = await life_of(connection)
             made = close(life, before, [bytes(row.hash) for row in rows])
             first = made.size - len(rows)
@@ -124,7 +124,7 @@ class Seals:
         statement = select(checkpoint).where(checkpoint.c.size > after).order_by(checkpoint.c.size).limit(limit)
 
         async def work(connection: AsyncConnection) -> Sequence[Seal]:
-            return [_seal_of(row) for row in (await connection.execute(statement)).mappings()]
+            return [seal_of_row(row) for row in (await connection.execute(statement)).mappings()]
 
         return await self._database.read(work)
 
@@ -147,7 +147,7 @@ class Seals:
     async def _leaves(self, statement: Select[Any]) -> Sequence[Leaf]:
         async def work(connection: AsyncConnection) -> Sequence[Leaf]:
             rows = await connection.execute(statement)
-            return [Leaf(row.idx, row.chain_id, row.seq, bytes(row.hash)) for row in rows]
+            return [leaf_of_row(row) for row in rows.mappings()]
 
         return await self._database.read(work)
 
@@ -155,6 +155,12 @@ class Seals:
 _COLUMNS = tuple(Seal.__slots__)
 
 
-def _seal_of(row: RowMapping | Mapping[str, Any]) -> Seal:
+def leaf_of_row(row: RowMapping | Mapping[str, Any]) -> Leaf:
+    """Give the leaf that the row holds."""
+    return Leaf(row["idx"], row["chain_id"], row["seq"], bytes(row["hash"]))
+
+
+def seal_of_row(row: RowMapping | Mapping[str, Any]) -> Seal:
+    """Give the seal that the row holds."""
     values = {name: row[name] for name in _COLUMNS}
     return Seal(**values | {"root": bytes(values["root"]), "nodes": bytes(values["nodes"])})

@@ -151,7 +151,7 @@ async def test_one_moment_is_read_in_order_whatever_is_written_meanwhile(store: 
             await other.record(outside(payment, "authorize"))
         entries += [entry async for entry in both]
     assert seen == first == sorted(first, key=lambda payment: payment.id)
-    assert [(entry.chain_id, entry.seq) for entry in entries] == [(payment.id, 1) for payment in first]
+    assert [(placed.entry.chain_id, placed.entry.seq) for placed in entries] == [(payment.id, 1) for payment in first]
     assert len([entry async for entry in store.all_entries()]) == 14
 
 

@@ -1,0 +1,157 @@
+"""
+Everything at one moment, in order, for `audit verify` and exports.
+
+Owns that memory does not grow with the trail: pages by key, whatever there is. A row that holds
+nothing of ours is told and left out, never believed and never the end. Next: `notifications`.
+"""
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Select, and_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orchestrator.domain.errors import IntegrityViolated
+from orchestrator.domain.payment import Payment
+from orchestrator.records import Leaf, Placed, Seal
+from orchestrator.store.faults import Silent, heard, unavailable
+from orchestrator.store.registers import checkpoint, incarnation, log_leaf
+from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, payment_of
+from orchestrator.store.schema import audit_entry, payment, unsealed
+from orchestrator.store.seals import leaf_of_row, seal_of_row
+
+MOST = 1000
+Made = TypeVar("Made")
+Unreadable = Callable[[str, int | None], None]
+"""Told the chain or payment id, and the entry's number, of a row that holds no value of ours."""
+
+_KEY = (audit_entry.c.chain_id, audit_entry.c.seq)
+_PLACED = (
+    select(
+        *(audit_entry.c[name] for name in ENTRY_COLUMNS),
+        log_leaf.c.idx.label("leaf_idx"), log_leaf.c.hash.label("leaf_hash"), unsealed.c.seq.label("waiting"),
+    )
+    .outerjoin(log_leaf, and_(log_leaf.c.chain_id == audit_entry.c.chain_id, log_leaf.c.seq == audit_entry.c.seq))
+    .outerjoin(unsealed, and_(unsealed.c.chain_id == audit_entry.c.chain_id, unsealed.c.seq == audit_entry.c.seq))
+    .order_by(*_KEY)
+)  # fmt: skip
+_ASTRAY = (
+    select(log_leaf)
+    .outerjoin(audit_entry, and_(*(log_leaf.c[name] == audit_entry.c[name] for name in ("chain_id", "seq"))))
+    .where(audit_entry.c.chain_id.is_(None))
+    .order_by(log_leaf.c.idx)
+    .limit(MOST)
+)
+
+
+class Snapshot:
+    """
+    One moment of the database, read in pages; get it from `Reads.snapshot`.
+
+    Args:
+        connection: Holds the moment.
+        page: How many rows are fetched at a time.
+    """
+
+    has_payments = True
+    """Whether payments can be read, to be compared with their chains."""
+
+    def __init__(self, connection: AsyncConnection, page: int = MOST) -> None:
+        self._connection = connection
+        self._page = page
+
+    async def entries(self, unreadable: Unreadable | None = None) -> AsyncIterator[Placed]:
+        """
+        Give every entry with its place in the log, by chain and number.
+
+        Args:
+            unreadable: Told of each row that can't be an entry; such a row is left out.
+
+        Raises:
+            IntegrityViolated: A row can't be an entry, and there is nobody to be told.
+        """
+        place: tuple[str, int] | None = None
+        key = tuple_(*_KEY)
+        while True:
+            statement = _PLACED if place is None else _PLACED.where(key > tuple_(*place))
+            keys, found = await self._page_of(statement, _KEY, _placed, unreadable)
+            for entry in found:
+                yield entry
+            if len(keys) < self._page:
+                return
+            place = keys[-1]
+
+    async def payments(self, unreadable: Unreadable | None = None) -> AsyncIterator[Payment]:
+        """Give every payment, by id; `unreadable` as in `entries`."""
+        place = ""
+        while True:
+            statement = select(payment).where(payment.c.id > place).order_by(payment.c.id)
+            keys, found = await self._page_of(statement, [payment.c.id], payment_of, unreadable)
+            for one in found:
+                yield one
+            if len(keys) < self._page:
+                return
+            place = keys[-1][0]
+
+    async def leaves(self) -> AsyncIterator[Sequence[Leaf]]:
+        """Give the log's leaves in order, page by page."""
+        place = -1
+        while page := await self._rows(select(log_leaf).where(log_leaf.c.idx > place).order_by(log_leaf.c.idx)):
+            yield [leaf_of_row(row) for row in page]
+            place = page[-1]["idx"]
+
+    async def seals(self) -> AsyncIterator[Sequence[Seal]]:
+        """Give the checkpoints, the smallest first, page by page."""
+        place = -1
+        ordered = select(checkpoint).order_by(checkpoint.c.size)
+        while page := await self._rows(ordered.where(checkpoint.c.size > place)):
+            yield [seal_of_row(row) for row in page]
+            place = page[-1]["size"]
+
+    async def lives(self) -> Sequence[str]:
+        """Give the database's lives, the present one last."""
+        return [row["id"] for row in await self._rows(select(incarnation.c.id).order_by(incarnation.c.number))]
+
+    async def astray(self) -> Sequence[Leaf]:
+        """Give the leaves whose entry is gone; at most 1,000."""
+        return [leaf_of_row(row) for row in await self._rows(_ASTRAY)]
+
+    async def hashes(self, keys: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], bytes]:
+        """Give the hashes of those entries that are there."""
+        wanted = select(*_KEY, audit_entry.c.hash).where(tuple_(*_KEY).in_(sorted(keys)))
+        return {(row["chain_id"], row["seq"]): bytes(row["hash"]) for row in await self._rows(wanted)}
+
+    async def _page_of(
+        self, statement: Select[Any], key: Sequence[Any], make: Callable[[Any], Made], unreadable: Unreadable | None
+    ) -> tuple[Sequence[Any], Sequence[Made]]:  # fmt: skip
+        """Give a page's keys and what its rows hold; row by row when one of them holds nothing of ours."""
+        only_keys = statement.with_only_columns(*key)
+        try:
+            rows = await self._rows(statement)
+            return [tuple(row[column.name] for column in key) for row in rows], [make(row) for row in rows]
+        except Exception:  # noqa: BLE001 - whoever tampered with a row may have put anything into it
+            keys = [tuple(row.values()) for row in await self._rows(only_keys)]
+        found = []
+        for place in keys:
+            same = and_(*(column == value for column, value in zip(key, place, strict=True)))
+            try:
+                found += [make(row) for row in await self._rows(statement.where(same))]
+            except Exception:  # noqa: BLE001 - as above
+                await self._rows(only_keys.where(same))  # is it the row, or is the database gone?
+                if unreadable is None:
+                    raise IntegrityViolated(f"a row of {place[0]} holds no value of ours") from None
+                unreadable(place[0], place[1] if len(place) > 1 else None)
+        return keys, found
+
+    async def _rows(self, statement: Select[Any]) -> Sequence[Any]:
+        try:
+            with heard():
+                rows: Sequence[Any] = (await self._connection.execute(statement.limit(self._page))).mappings().all()
+                return rows
+        except Silent as silent:
+            raise unavailable(silent) from silent
+
+
+def _placed(row: Any) -> Placed:
+    leaf = row["leaf_hash"]
+    return Placed(entry_of(row), row["leaf_idx"], None if leaf is None else bytes(leaf), row["waiting"] is not None)
