@@ -110,11 +110,12 @@ def evidence_of(
     if sinks is None:
         own = sealing.file_sink(settings)
         sinks = [own.path] if own is not None and own.path.exists() else []
-    notes = [(str(path), read_note(_text(path), str(path))) for path in checkpoints]
+    notes = [(str(path), read_note(text_of(path), str(path))) for path in checkpoints]
     return Evidence(sealing.verifiers(settings, keys), notes, sinks, announced=announced)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Give a checkpoint's text; raises `InvalidInput`."""
     try:
         with path.open("rb") as file:
             return file.read(LONGEST_NOTE + 1).decode()

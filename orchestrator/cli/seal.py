@@ -10,6 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator import composition, sealing
+from orchestrator.audit.notes import read_note
+from orchestrator.audit.proof import prove
+from orchestrator.cli.audit import Checkpoints, text_of
 from orchestrator.cli.queries import when
 from orchestrator.cli.records import print_json
 from orchestrator.cli.session import Json, Person, actor, reading, run, settings_of, writing
@@ -87,6 +90,29 @@ def new_key(name: Annotated[str, typer.Argument(metavar="NAME", help="The key's 
     if not name or len(name) > 150 or not all("!" <= letter <= "~" and letter != "+" for letter in name):
         raise InvalidInput("NAME", "can't be a key's name", "1 to 150 printable ASCII characters, no blank, no plus")
     typer.echo(new_key_line(name), nl=False)
+
+
+@app.command("prove")
+def prove_chain(
+    context: typer.Context,
+    chain: Annotated[str, typer.Argument(metavar="ID", help="A payment's id, or another chain's.", show_default=False)],
+    checkpoint: Checkpoints = None,
+) -> None:
+    """
+    Print the proof that a payment's entries are in the sealed log.
+
+    JSON with the entries' texts, the checkpoint that is over them, and for each an
+    inclusion proof of RFC 9162; with --checkpoint also the proof that the log is
+    that old one grown. Needs no key, and neither does whoever checks it. Reads only.
+    """
+    settings = settings_of(context)
+    old = [(str(path), read_note(text_of(path), str(path))) for path in checkpoint or ()]
+
+    async def work() -> dict[str, Any]:
+        async with reading(settings) as store:
+            return await prove(store, chain, old)
+
+    print_json(run(work()))
 
 
 @app.command("failures")

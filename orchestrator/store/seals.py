@@ -119,6 +119,15 @@ class Seals:
 
         return await self._database.write(work)
 
+    async def newest_seal(self) -> Seal | None:
+        """Give the newest seal, if there is one."""
+
+        async def work(connection: AsyncConnection) -> Seal | None:
+            row = (await connection.execute(_NEWEST)).mappings().first()
+            return None if row is None else seal_of_row(row)
+
+        return await self._database.read(work)
+
     async def seals(self, after: int = 0, *, limit: int = 100) -> Sequence[Seal]:
         """Give the seals of more than `after` leaves, the smallest first."""
         statement = select(checkpoint).where(checkpoint.c.size > after).order_by(checkpoint.c.size).limit(limit)
