@@ -211,7 +211,7 @@ async def test_a_number_outside_the_allowed_prefixes_is_never_handed_over(sandbo
 async def test_wrong_credentials_are_the_accounts_trouble_and_the_payment_waits(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    policy = {"digital": {"start_s": 0.3, "start_pause_s": 0.5}}
+    policy = {"digital": {"start_s": 2, "start_pause_s": 0.5}}
     settings = settings_for(sandbox.base_url, tmp_path, client_id="nobody", policy=policy)
     async with Orchestrator(settings) as locked_out, locked_out.worker():
         payment = await submit(locked_out, "PAID-1", "digital")

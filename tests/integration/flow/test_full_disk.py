@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from orchestrator import Orchestrator, Unavailable
+from orchestrator.domain.errors import Fenced
 from orchestrator.health import Colour
 from orchestrator.sandbox import Sandbox, SandboxOptions
 from tests.crash.cells import settings_of, write_key
@@ -100,9 +101,10 @@ async def test_nothing_is_sent_without_its_intent_while_no_write_is_taken_and_al
 
         async with orchestrator.worker():
             async with asyncio.timeout(30):
-                while sum(verb == "record" for verb, _ in store.raised) < 2:
+                while sum(isinstance(error, Unavailable) for verb, error in store.raised if verb == "record") < 2:
                     await asyncio.sleep(0.01)
-            assert {type(error) for verb, error in store.raised if verb == "record"} == {Unavailable}
+            # On a busy machine a claim may lapse in the middle of it.
+            assert {type(error) for verb, error in store.raised if verb == "record"} <= {Unavailable, Fenced}
             if kind in ("sqlite", "disk full"):
                 assert any("no room left on its disk" in str(error) for _, error in store.raised)
             if kind != "sqlite":
