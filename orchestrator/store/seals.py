@@ -22,9 +22,8 @@ MOST_COUNTED = 10_000
 """What waits is counted so far: more is simply too much."""
 PAGE = 5000
 
-# Any number, but another than the migrations': of two sealers one finds nothing to do.
-_LOCK = 7_213_300_117
-_TRY = text(f"select pg_try_advisory_xact_lock({_LOCK})")
+# The lease of the log: whoever has it seals, for one transaction, and the others wait. On SQLite all writers do.
+_LEASE = text("select pg_advisory_xact_lock(hashtextextended('seal of ' || current_schema(), 0))")
 _WAITING = (
     select(unsealed.c.chain_id, unsealed.c.seq, audit_entry.c.hash)
     .join(audit_entry, (audit_entry.c.chain_id == unsealed.c.chain_id) & (audit_entry.c.seq == unsealed.c.seq))
@@ -84,7 +83,7 @@ class Seals:
             limit: The most leaves of this checkpoint.
 
         Returns:
-            The new seal; `None` when nothing waits, or another process seals at this moment.
+            The new seal; `None` when nothing waits.
 
         Raises:
             WentBack: The database is an older copy of itself; nothing was sealed.
@@ -95,8 +94,8 @@ class Seals:
         """
 
         async def work(connection: AsyncConnection) -> Seal | None:
-            if connection.dialect.name == "postgresql" and not await connection.scalar(_TRY):
-                return None
+            if connection.dialect.name == "postgresql":
+                await connection.execute(_LEASE)
             rows = (await connection.execute(_WAITING.limit(limit))).all()
             if not rows:
                 return None
