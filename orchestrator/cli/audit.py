@@ -7,7 +7,9 @@ Next: `upgrade`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +17,8 @@ import typer
 from rich.console import Console
 
 from orchestrator import composition, sealing
-from orchestrator.audit.export import Exported, export
+from orchestrator.audit.export import Exported, Wish, export
+from orchestrator.audit.exported import ExportArchive, check_manifest, read_manifest
 from orchestrator.audit.log import Evidence
 from orchestrator.audit.notes import LONGEST_NOTE, read_note
 from orchestrator.audit.verify import Report, verify
@@ -31,6 +34,13 @@ from orchestrator.orchestrator import VERSION
 from orchestrator.settings import Settings
 
 app = typer.Typer(help="The audit trail.", no_args_is_help=True)
+
+
+class Form(StrEnum):
+    """The forms of an export."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
 
 
 @app.callback()
@@ -56,6 +66,12 @@ Announced = Annotated[
         "--announced", help="Also find entries that no process has told a sink of; give every host's sink for that."
     ),
 ]
+Exports = Annotated[
+    Path | None,
+    typer.Option(
+        "--export", metavar="FILE", help="Verify this export instead of the database, with FILE.manifest.json."
+    ),
+]
 
 
 @app.command("verify")
@@ -66,6 +82,7 @@ def verify_trail(
     checkpoint: Checkpoints = None,
     sink: Sinks = None,
     announced: Announced = False,
+    exported: Exports = None,
     as_json: Json = False,
 ) -> None:
     """
@@ -73,12 +90,17 @@ def verify_trail(
 
     Rows, chains, replayed states, columns against bodies, what must be true of
     every payment; leaves, roots and signatures; checkpoints and hashes that were
-    kept elsewhere. Reads only. Exit status 1 if anything does not hold.
+    kept elsewhere. With --export, an export instead of the database: then only
+    its files are needed. Reads only. Exit status 1 if anything does not hold.
     """
     settings = settings_of(context)
+    if exported is not None and sink is None:
+        sink = []  # the settings' sink is of another moment
     evidence = evidence_of(settings, key or (), checkpoint or (), sink, announced=announced)
 
     async def work() -> Report:
+        if exported is not None:
+            return await _verified(exported, evidence)
         async with reading(settings) as store:
             return await verify(store, evidence=evidence)
 
@@ -95,6 +117,20 @@ def verify_trail(
         print_report(report, console())
     if not report.clean:
         raise typer.Exit(FINDINGS)
+
+
+async def _verified(exported: Path, evidence: Evidence) -> Report:
+    """Verify an export."""
+    manifest = read_manifest(exported)
+    if evidence.sinks and not manifest.whole:
+        raise InvalidInput("--sink", "tells of more than an export of a period holds", "export the whole trail")
+    found = list(check_manifest(manifest, evidence.keys))
+    if found or manifest.told["form"] != "jsonl":
+        counts = {"findings": len(found), "entries": manifest.told["entries"]}
+        return Report(tuple(found), counts)
+    note = manifest.checkpoint
+    notes = evidence.notes if note is None else [("the manifest's checkpoint", note), *evidence.notes]
+    return await verify(ExportArchive(manifest), evidence=replace(evidence, notes=notes))
 
 
 def evidence_of(
@@ -149,16 +185,18 @@ def export_trail(
     output: Output,
     since: From = None,
     until: To = None,
+    form: Annotated[Form, typer.Option("--format", help="JSON Lines, which can be verified, or CSV.")] = Form.JSONL,
     person: Person = None,
     as_json: Json = False,
 ) -> None:
     """
-    Write the trail to a file.
+    Write the trail to files.
 
-    JSON Lines, by chain and number: each entry's hash and the very text it was
-    made of, hash = SHA-256(0x00 || body). With --from and --to, whole chains that
-    have an entry between them. The export is itself an entry (PCI DSS v4.0.1
-    requirement 10.2.1.3). Stopped at any moment, there is no file, or all of it.
+    Each entry's hash and the very text it was made of, hash = SHA-256(0x00 || body),
+    by chain and number; beside them the log's leaves and a signed manifest. With
+    --from and --to, whole chains that have an entry between them. The export is itself
+    an entry (PCI DSS v4.0.1 requirement 10.2.1.3). Stopped at any moment, there is no
+    manifest, and so no export, or all of it.
     """
     settings = settings_of(context)
     first, last, who = when("--from", since), when("--to", until), actor(person)
@@ -176,16 +214,21 @@ def export_trail(
                 here = Context(SystemClock().now(), who, composition.origin(), version=VERSION)
                 await store.note("audit.exported", about="trail", context=here, details=details)
 
-            return await export(store, output, told, since=first, until=last)
+            here = Context(SystemClock().now(), who, composition.origin(), version=VERSION)
+            said = {"at": instant(here.now), "by": who, "software": VERSION}
+            return await export(store, output, told, Wish(first, last, form.value, said, sealing.keys(settings)))
 
     exported = run(work())
     if as_json:
         print_json({
             "file": str(output), "entries": exported.entries, "chains": exported.chains, "sha256": exported.sha256,
+            "manifest": exported.manifest,
         })  # fmt: skip
         return
     words = f"{exported.entries} entries of {exported.chains} chains in {output}, SHA-256 {exported.sha256}"
     console().print(cell(words, "green"), soft_wrap=True)
+    if not exported.manifest["signed"]:
+        console().print(cell("the manifest is not signed: there is no signing key here", "yellow"), soft_wrap=True)
 
 
 def _instant(at: datetime | None) -> str | None:

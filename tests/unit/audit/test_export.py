@@ -7,7 +7,8 @@ from io import BytesIO
 import pytest
 
 from orchestrator.audit.chain import Story
-from orchestrator.audit.export import LONGEST_LINE, line_of, read_export
+from orchestrator.audit.export import line_of
+from orchestrator.audit.exported import LONGEST_LINE, read_export
 from orchestrator.domain.entry import body_hash
 from orchestrator.domain.errors import InvalidInput
 from tests.unit.audit.tales import completed
