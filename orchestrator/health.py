@@ -8,7 +8,7 @@ Next: `orchestrator.service`.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,6 +19,7 @@ from orchestrator.domain.account import Account
 from orchestrator.domain.entry import instant
 from orchestrator.domain.errors import DatabaseDamaged, Unavailable, WentBack
 from orchestrator.ports import Clock, Providers, Store
+from orchestrator.records import Failure, Lag
 from orchestrator.traffic import BEGUN, OVER, Trouble, standing
 from orchestrator.webhook import UNMATCHED
 
@@ -89,6 +90,14 @@ class Database(Store, Protocol):
         """Why the mark outside of it can't be kept; empty if it can."""
         ...
 
+    async def failures(self, *, only_open: bool = False) -> Sequence[Failure]:
+        """Give the failures of controls, the newest first."""
+        ...
+
+    async def lag(self) -> Lag:
+        """Tell how much waits to be sealed, since when, and when was sealed last."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -98,10 +107,12 @@ class Terms:
     Attributes:
         hold_age_s: How old a hold may get.
         worker_life_s: How long after its last beat a worker counts as gone.
+        seal_late_s: How long an entry may wait for its seal; `None` where nothing seals.
     """
 
     hold_age_s: float
     worker_life_s: float
+    seal_late_s: float | None = None
 
 
 async def examine(
@@ -124,6 +135,7 @@ async def examine(
     try:
         found = [
             *await _of_the_database(store, clock, terms, now),
+            *await _of_controls(store, terms, now),
             *await _of_accounts(store, providers, accounts, now),
         ]
     except WentBack as error:
@@ -156,6 +168,25 @@ async def _of_the_database(store: Database, clock: Clock, terms: Terms, now: dat
     if old.count:
         fix = "orchestrator list --held; orchestrator explain ID; orchestrator resolve ID"
         found.append(Finding(Colour.AMBER, "holds_old", detail=f"{old.count} held", fix=fix, since=old.oldest))
+    return found
+
+
+async def _of_controls(store: Database, terms: Terms, now: datetime) -> Iterable[Finding]:
+    """Look at what PCI DSS v4.0.1, 10.7 asks for: failures that nobody has closed, and a seal that is late."""
+    found = [
+        Finding(
+            Colour.RED, "control_failed", failure.control, failure.cause,
+            f"orchestrator audit failures; mend it; orchestrator audit close {failure.id}", failure.started_at,
+        )
+        for failure in await store.failures(only_open=True)
+    ]  # fmt: skip
+    if terms.seal_late_s is None:
+        fix = "set seal.signing_key, and run a worker or `orchestrator audit seal`"
+        return [*found, Finding(Colour.AMBER, "not_sealed", detail="there is no key that signs", fix=fix)]
+    lag = await store.lag()
+    if lag.since is not None and lag.since < now - timedelta(seconds=terms.seal_late_s):
+        detail = f"{lag.waiting} entries wait"
+        found.append(Finding(Colour.RED, "seal_late", "", detail, "orchestrator audit seal; start a worker", lag.since))
     return found
 
 

@@ -230,7 +230,8 @@ class Orchestrator:
 
     async def health(self) -> Health:
         """Sum up what a person should know or do; a database that does not answer is a finding, no error."""
-        terms = Terms(self.settings.hold_age_s, self.settings.worker.claim_life_s)
+        seal_late_s = sealing.late_s(self.settings)
+        terms = Terms(self.settings.hold_age_s, self.settings.worker.claim_life_s, seal_late_s)
         return await examine(self.store, self._providers, self._accounts, self._clock, terms)
 
     async def get(self, payment_id: str) -> Payment:

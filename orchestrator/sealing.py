@@ -85,6 +85,17 @@ def file_sink(settings: Settings) -> FileSink | None:
     return FileSink(path) if path is not None else None
 
 
+def late_s(settings: Settings) -> float | None:
+    """Give how many seconds an entry may wait for its seal; `None` where nothing ever seals."""
+    # On SQLite a worker makes the key that is missing.
+    seals = settings.seal.signing_key is not None or sqlite_path(settings.database_url) is not None
+    return _terms(settings).late_s if seals else None
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(settings.seal.every_s, settings.seal.entries)
+
+
 def build_sealer(settings: Settings, store: SqlStore, clock: Clock, context: Callable[[], Context]) -> Sealer | None:
     """
     Give the sealer; `None`, and a log line, without a key.
@@ -96,8 +107,7 @@ def build_sealer(settings: Settings, store: SqlStore, clock: Clock, context: Cal
     if not signing:
         emit("seal.off", reason=NO_KEY)
         return None
-    terms = Terms(settings.seal.every_s, settings.seal.entries)
-    return Sealer(store, signing, settings.seal.name, sinks(settings), clock, context, terms)
+    return Sealer(store, signing, settings.seal.name, sinks(settings), clock, context, _terms(settings))
 
 
 class EntryLines:

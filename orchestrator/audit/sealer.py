@@ -20,6 +20,7 @@ from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import ControlFailed, InvalidInput, Unavailable
 from orchestrator.ports import Clock
 from orchestrator.records import Lag, Leaf, Seal
+from orchestrator.telemetry import emit
 
 LOG, EXPORT = "seal", "export"
 """What the register of failed controls calls the two halves of the seal."""
@@ -128,6 +129,8 @@ class Sealer:
         Crash: as `seal`.
         """
         lag = await self.store.lag()
+        waited = self.clock.now() - lag.since if lag.since is not None else timedelta()
+        emit("seal.measured", waiting=lag.waiting, since_s=round(waited.total_seconds(), 3))
         if lag.waiting and (lag.waiting >= self.terms.entries or self._old(lag)):
             return bool(await self.seal())
         await self._export()
@@ -156,6 +159,7 @@ class Sealer:
         made = None
         while (sealed := await self.store.seal(self._close)) is not None:
             made = sealed
+            emit("seal.made", size=sealed.size)
             if (await self.store.lag()).waiting < self.terms.entries:
                 break
         await self._export()
