@@ -7,9 +7,10 @@ without knowing each other. Next: `ports`.
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple, Self
 
 from orchestrator.domain.decision import Decision, Notice
-from orchestrator.domain.entry import Entry
+from orchestrator.domain.entry import Entry, instant
 from orchestrator.domain.payment import Channel
 
 
@@ -120,22 +121,53 @@ class Leaf:
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """
-    An entry and what the seal has of it.
+    An entry as it is stored, column by column, and what the seal has of it; a plain tuple, since there are millions.
 
     Attributes:
-        entry: The entry.
+        chain_id, seq, trigger, from_state, to_state: Of the entry.
+        at: The instant in the form in which bodies keep it.
+        actor, origin, kind, result, about, prev_hash, hash, body: Of the entry.
         idx: The place of its leaf; `None` without one.
         leaf: The hash of its leaf; `None` without one.
         waiting: Whether it waits for its leaf.
     """
 
-    entry: Entry
-    idx: int | None
-    leaf: bytes | None
-    waiting: bool
+    chain_id: str
+    seq: int
+    trigger: str
+    from_state: str
+    to_state: str
+    at: str
+    actor: str
+    origin: str
+    kind: str
+    result: str
+    about: str
+    prev_hash: bytes
+    hash: bytes
+    body: str
+    idx: int | None = None
+    leaf: bytes | None = None
+    waiting: bool = False
+
+    @classmethod
+    def of(cls, entry: Entry, idx: int | None = None, leaf: bytes | None = None, *, waiting: bool = False) -> Self:
+        """Give an entry in this form."""
+        return cls(
+            entry.chain_id, entry.seq, entry.trigger, entry.from_state, entry.to_state, instant(entry.at), entry.actor,
+            entry.origin, entry.kind, entry.result, entry.about, entry.prev_hash, entry.hash, entry.body,
+            idx, leaf, waiting,
+        )  # fmt: skip
+
+    @property
+    def entry(self) -> Entry:
+        """The entry, for a row that can be one."""
+        return Entry(
+            self.chain_id, self.seq, self.trigger, self.from_state, self.to_state, datetime.fromisoformat(self.at),
+            self.actor, self.origin, self.kind, self.result, self.about, self.prev_hash, self.hash, self.body,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

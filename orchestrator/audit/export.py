@@ -29,7 +29,7 @@ from typing import Any, BinaryIO, Literal
 from orchestrator.audit.exported import FORMAT, LEAVES, MANIFEST, SIGNATURE
 from orchestrator.audit.notes import Checkpoint, Signer, signed_note
 from orchestrator.audit.verify import Archive, Trail
-from orchestrator.domain.entry import Entry, canonical, instant
+from orchestrator.domain.entry import canonical, instant
 from orchestrator.domain.errors import ConfigurationError, IntegrityViolated, InvalidInput
 from orchestrator.files import sync_directory
 from orchestrator.records import Placed
@@ -155,7 +155,7 @@ async def _write(archive: Archive, file: Path, entries: BinaryIO, leaves: Binary
         if wish.form == "csv":
             _put(entries, digest, csv_line(CSV_COLUMNS))
         async for new, placed in _wanted(trail, wish):
-            _put(entries, digest, csv_of(placed) if wish.form == "csv" else line_of(placed.entry, placed.idx))
+            _put(entries, digest, csv_of(placed) if wish.form == "csv" else line_of(placed))
             lines, chains, waiting = lines + 1, chains + new, waiting + placed.waiting
         count, over = await _leaves(trail, leaves)
         lives, checkpoint = list(await trail.lives()), await _checkpoint(trail)
@@ -177,11 +177,12 @@ async def _wanted(trail: Trail, wish: Wish) -> AsyncIterator[tuple[bool, Placed]
     """Give each entry of the wanted chains, and whether it begins one; keep a chain's beginning until that is known."""
     kept: list[Placed] = []
     chain, wanted = "", False
+    since, until = _instant(wish.since), _instant(wish.until)
     async for placed in trail.entries(_refuse):
-        if placed.entry.chain_id != chain:
-            chain, wanted, kept = placed.entry.chain_id, False, []
+        if placed.chain_id != chain:
+            chain, wanted, kept = placed.chain_id, False, []
         kept.append(placed)
-        if not wanted and not _within(placed.entry.at, wish):
+        if not wanted and not _within(placed.at, since, until):
             continue
         for number, one in enumerate(kept):
             yield not wanted and number == 0, one
@@ -207,26 +208,25 @@ def _refuse(chain_id: str, _: int | None) -> None:
     raise IntegrityViolated(f"a row of {chain_id[:60]} can't be read, see `orchestrator audit verify`")
 
 
-def _within(at: datetime, wish: Wish) -> bool:
-    return (wish.since is None or at >= wish.since) and (wish.until is None or at < wish.until)
+def _within(at: str, since: str | None, until: str | None) -> bool:
+    return (since is None or at >= since) and (until is None or at < until)
 
 
 def _instant(at: datetime | None) -> str | None:
     return None if at is None else instant(at)
 
 
-def line_of(entry: Entry, leaf: int | None = None) -> bytes:
+def line_of(placed: Placed) -> bytes:
     """Give the entry's line: the stored hash and body, whatever they say of each other."""
-    record = {"hash": entry.hash.hex(), "leaf": leaf, "body": entry.body}
+    record = {"hash": placed.hash.hex(), "leaf": placed.idx, "body": placed.body}
     return json.dumps(record, ensure_ascii=False, separators=(", ", ": ")).encode() + b"\n"
 
 
 def csv_of(placed: Placed) -> bytes:
     """Give the entry's line of a CSV file."""
-    entry = placed.entry
     return csv_line((
-        entry.chain_id, entry.seq, instant(entry.at), entry.actor, entry.origin, entry.kind, entry.result, entry.about,
-        entry.trigger, entry.from_state, entry.to_state, placed.idx, entry.hash.hex(), entry.body,
+        placed.chain_id, placed.seq, placed.at, placed.actor, placed.origin, placed.kind, placed.result, placed.about,
+        placed.trigger, placed.from_state, placed.to_state, placed.idx, placed.hash.hex(), placed.body,
     ))  # fmt: skip
 
 

@@ -274,7 +274,7 @@ class ExportTrail:
         for entry, idx in read_entries(self._entries, str(self._manifest.path)):
             leaf = self._leaf(idx) if idx is not None else None
             self._placed += leaf is not None
-            yield Placed(entry, idx, leaf, waiting=idx is None)
+            yield Placed.of(entry, idx, leaf, waiting=idx is None)
 
     def _leaf(self, idx: int) -> bytes:
         self._leaves.seek(idx * HASH_BYTES)

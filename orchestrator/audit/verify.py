@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.audit.chain import PAYMENT_CHAIN, Finding, Story, read_chain
+from orchestrator.audit.chain import PAYMENT_CHAIN, Finding, Story, read_rows
 from orchestrator.audit.elsewhere import Carried, Key, SinkCheck
 from orchestrator.audit.invariants import check
 from orchestrator.audit.log import LOG, NO_EVIDENCE, Evidence, LogCheck, walk_log
@@ -180,9 +180,8 @@ async def _announced(trail: Trail, sinks: Sequence[Carried]) -> AsyncIterator[li
         return
     ears = {digest for carried in sinks for digest in carried.announced()}
     async for placed in trail.entries(lambda *_: None):
-        entry = placed.entry
-        if entry.hash not in ears:
-            yield [Finding("unannounced", entry.chain_id, entry.seq, "no process of ours has told of this entry")]
+        if placed.hash not in ears:
+            yield [Finding("unannounced", placed.chain_id, placed.seq, "no process of ours has told of this entry")]
 
 
 async def _counted(
@@ -233,7 +232,7 @@ async def _stories(entries: AsyncIterator[Placed], counts: Counter[str]) -> Asyn
     async for placed in entries:
         counts["entries"] += 1
         counts["waiting"] += placed.waiting
-        if chain and placed.entry.chain_id != chain[0].entry.chain_id:
+        if chain and placed.chain_id != chain[0].chain_id:
             yield _story(chain, counts)
             chain = []
         chain.append(placed)
@@ -243,18 +242,17 @@ async def _stories(entries: AsyncIterator[Placed], counts: Counter[str]) -> Asyn
 
 def _story(chain: Sequence[Placed], counts: Counter[str]) -> tuple[Story, list[Finding]]:
     counts["chains"] += 1
-    story, wrong = read_chain(chain[0].entry.chain_id, [placed.entry for placed in chain])
+    story, wrong = read_rows(chain[0].chain_id, chain)
     return story, wrong + [finding for placed in chain for finding in _place(placed)]
 
 
 def _place(placed: Placed) -> Iterator[Finding]:
     """Check that an entry is either sealed, as it is, or waits to be."""
-    entry = placed.entry
-    if placed.leaf is not None and placed.leaf != entry.hash:
-        yield Finding("leaf", entry.chain_id, entry.seq, "its leaf has another hash")
+    if placed.leaf is not None and placed.leaf != placed.hash:
+        yield Finding("leaf", placed.chain_id, placed.seq, "its leaf has another hash")
     if placed.waiting == (placed.idx is not None):
         what = "is sealed and waits to be" if placed.waiting else "is not sealed, and does not wait to be"
-        yield Finding("unsealed", entry.chain_id, entry.seq, what)
+        yield Finding("unsealed", placed.chain_id, placed.seq, what)
 
 
 def _count(payment: Payment, counts: Counter[str]) -> None:

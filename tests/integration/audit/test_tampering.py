@@ -295,7 +295,7 @@ async def test_tampering_is_found_and_nothing_else_is(database: Path, intruder: 
 UNREADABLE: dict[str, tuple[str, set[tuple[str, str, int | str | None]]]] = {
     "an instant": (
         f"update audit_entry set at = 'yesterday' where chain_id = '{PAID}' and seq = 6",
-        {("unreadable", PAID, 6), ("state", PAID, None), ("head", PAID, None), ("fact", PAID, None)},
+        {("column", PAID, 6)},
     ),
     "a body of bytes": (
         f"update audit_entry set body = cast(body as blob) where chain_id = '{PAID}' and seq = 6",
