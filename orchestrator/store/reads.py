@@ -102,10 +102,12 @@ class Snapshot:
                 unreadable(place[0], place[1] if len(place) > 1 else None)
         return keys, found
 
-    async def _rows(self, statement: Select[Any]) -> Sequence[Any]:
+    async def _rows(self, statement: Select[Any], limit: int | None = None) -> Sequence[Any]:
+        """Give a page's rows: so many as `limit` says, or the snapshot's page has."""
+        page = statement.limit(limit or self._page)
         try:
             with heard():
-                rows: Sequence[Any] = (await self._connection.execute(statement.limit(self._page))).mappings().all()
+                rows: Sequence[Any] = (await self._connection.execute(page)).mappings().all()
                 return rows
         except Silent as silent:
             raise unavailable(silent) from silent

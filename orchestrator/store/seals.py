@@ -3,7 +3,7 @@ The sealed log's rows: leaves in order, checkpoints over them, and what waits fo
 
 Owns that a leaf, its checkpoint and the end of its waiting are one transaction, and that one
 process seals at a time. Knows no hash tree and no key: whoever seals gives both.
-Next: `reads`.
+Next: `ledger`.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -62,7 +62,7 @@ class Seals:
             count = int((await connection.execute(counted)).scalar_one())
             since = (await connection.execute(oldest)).scalar() if count else None
             newest = (await connection.execute(_NEWEST)).mappings().first()
-            return Lag(count, since, None if newest is None else _seal_of(newest))
+            return Lag(count, since, None if newest is None else seal_of(newest))
 
         return await self._database.read(work)
 
@@ -101,7 +101,7 @@ class Seals:
             if not rows:
                 return None
             newest = (await connection.execute(_NEWEST)).mappings().first()
-            before = None if newest is None else _seal_of(newest)
+            before = None if newest is None else seal_of(newest)
             _, life = await life_of(connection)
             made = close(life, before, [bytes(row.hash) for row in rows])
             first = made.size - len(rows)
@@ -124,7 +124,7 @@ class Seals:
         statement = select(checkpoint).where(checkpoint.c.size > after).order_by(checkpoint.c.size).limit(limit)
 
         async def work(connection: AsyncConnection) -> Sequence[Seal]:
-            return [_seal_of(row) for row in (await connection.execute(statement)).mappings()]
+            return [seal_of(row) for row in (await connection.execute(statement)).mappings()]
 
         return await self._database.read(work)
 
@@ -155,6 +155,7 @@ class Seals:
 _COLUMNS = tuple(Seal.__slots__)
 
 
-def _seal_of(row: RowMapping | Mapping[str, Any]) -> Seal:
+def seal_of(row: RowMapping | Mapping[str, Any]) -> Seal:
+    """Give the seal that the row holds."""
     values = {name: row[name] for name in _COLUMNS}
     return Seal(**values | {"root": bytes(values["root"]), "nodes": bytes(values["nodes"])})
