@@ -35,6 +35,8 @@ MOST_FINDINGS = 1000
 BEFORE, AFTER = timedelta(days=5), timedelta(days=1)
 """How far outside the period payments of ours may lie that a line in it can speak of: a link lives for 72 h."""
 
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
 
 @dataclass(slots=True)
 class Reconciled:
@@ -106,7 +108,8 @@ class _Parts:
 
     def __init__(self, stack: ExitStack) -> None:
         self._files: list[IO[str]] = [
-            stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8")) for _ in range(PARTS)
+            stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8"))  # noqa: SIM115
+            for _ in range(PARTS)
         ]
 
     def put(self, key: str, row: list[Any]) -> None:
@@ -161,7 +164,7 @@ def _midnight(at: datetime) -> datetime:
 def _widened(period: Period) -> tuple[datetime, datetime]:
     assert period.since is not None  # noqa: S101 - `_period` has seen to both
     assert period.until is not None  # noqa: S101
-    return period.since - BEFORE, period.until + AFTER
+    return max(period.since, _FIRST + BEFORE) - BEFORE, min(period.until, _LAST - AFTER) + AFTER
 
 
 def _compare(theirs: Iterator[list[Any]], ours: Iterator[list[Any]], period: Period) -> Iterator[Pair]:
@@ -174,8 +177,8 @@ def _compare(theirs: Iterator[list[Any]], ours: Iterator[list[Any]], period: Per
             problem = f"is the reference of more than {MOST_OF_ONE} lines"
             raise InvalidInput(f"line {number}, reference", problem, "check --columns: is it another column?")
     for row in ours:
-        *facts, created, changed = row
-        times = datetime.fromisoformat(created), datetime.fromisoformat(changed)
-        by_reference.setdefault(row[2], ([], []))[1].append(Booked(*facts, *times))
+        times = [datetime.fromisoformat(text) for text in row[-2:]]
+        payment = Booked(*row[:-2], *times)
+        by_reference.setdefault(payment.reference, ([], []))[1].append(payment)
     for _, (lines, payments) in sorted(by_reference.items()):
         yield from match(lines, payments, period)

@@ -35,7 +35,8 @@ NAMES: Mapping[str, Sequence[str]] = {
 
 PAID, UNPAID, OPEN = "paid", "unpaid", "open"
 _WORDS = {
-    PAID: "paid completed complete success successful succeeded approved accepted authorised authorized captured settled",
+    PAID: "paid completed complete success successful succeeded approved accepted authorised authorized"
+    " captured settled",
     UNPAID: "unpaid declined failed failure cancelled canceled expired abandoned refused rejected error timeout voided"
     " attempts_exhausted input_timeout cancelled_by_payer cancelled_by_host hung_up not_attempted",
     OPEN: "open pending processing review indeterminate unknown partially_paid",
@@ -204,9 +205,12 @@ class Statement:
     def _at(self, text: str) -> datetime:
         try:
             at = datetime.fromisoformat(text)
-            return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).astimezone(UTC)
+            at = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             raise self._wrong("is not an instant", _FIX_TIME, "time") from None
+        if not 2000 <= at.year < 2200:
+            raise self._wrong("is no time of a payment", _FIX_TIME, "time")
+        return at
 
     def _where(self, column: str = "") -> str:
         return f"{self._name}, line {max(self._line, 1)}" + (f", {column}" if column else "")

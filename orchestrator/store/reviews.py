@@ -112,7 +112,7 @@ class Reviews(Admin, Ledgers):
         details = {"disposition": disposition, "ticket": ticket}
         noted = await self.note("review.closed", about=str(number), context=context, details=details, change=change)
         if noted is None:
-            raise NotFound(f"no open review has the number {number}; `orchestrator audit reviews` gives them")
+            raise NotFound(f"no open review has the number {number}; `orchestrator audit review list` gives them")
 
     async def reviews(self, *, limit: int = 1000) -> Sequence[Review]:
         """
