@@ -28,6 +28,7 @@ COUNTED = ("entries", "payments_created", "payments_begun", "sessions_asked", "s
 
 _INTENT = "request"
 _START = "start_session"
+_STARTS = f'"operation":"{_START}"'
 _CLOSED = '"open_attempt":null'
 
 
@@ -187,7 +188,7 @@ class _Chain:
         if entry.seq != self.seq + 1 and len(self.wrong) < MOST_GAPS:
             self.wrong.append(f"entry {entry.seq} follows entry {self.seq}")
         self.seq = entry.seq
-        if _START in entry.body or _CLOSED in entry.body:
+        if _STARTS in entry.body or _CLOSED in entry.body:
             self._session(entry, _told(entry))
 
     def _session(self, entry: Entry, body: dict[str, Any]) -> None:

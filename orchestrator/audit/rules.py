@@ -66,8 +66,8 @@ _BY_KIND = {
 _BY_FAMILY = {"access": "access.denied", "auth": "access.denied", "schema": "schema.changed", "card": "card.refused"}
 """Kinds of these families, such as `access.denied`; of all but `schema` only those that tell of a refusal."""
 _REFUSED = ("denied", "refused")
-_INTERESTING = frozenset({"hold", "release", "request", "supersede", "late_result"})
-_START = '"start_session"'
+_FIRST_ATTEMPT = '"attempt":1,'
+"""How the body of a first intent says so, being canonical."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,9 @@ def _words(entry: Entry, body: Mapping[str, Any]) -> str:
 
 
 def worth_reading(entry: Entry) -> bool:
-    """Tell whether the entry's chain must be read whole to judge it."""
-    return entry.chain_id.startswith(PAYMENT_CHAIN) and (entry.trigger in _INTERESTING or _START in entry.body)
+    """Tell whether the entry's chain must be read whole: the end of a hold, or a start that is not the first."""
+    again = entry.trigger == "request" and _FIRST_ATTEMPT not in entry.body
+    return entry.chain_id.startswith(PAYMENT_CHAIN) and (again or entry.trigger == "release")
 
 
 def of_chain(chain: Sequence[Entry], since: datetime, until: datetime, limit: timedelta) -> Iterator[Finding]:
