@@ -23,7 +23,7 @@ from orchestrator.store.reads import MOST, Snapshot, Unreadable
 from orchestrator.store.registers import checkpoint, incarnation, log_leaf, schema_record
 from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, payment_of
 from orchestrator.store.schema import audit_entry, payment, unsealed
-from orchestrator.store.seals import seal_of
+from orchestrator.store.seals import MOST_COUNTED, seal_of
 
 LEAVES = 5000
 MANY = 50_000
@@ -167,10 +167,12 @@ class Ledger(Snapshot):
         return found
 
     async def oldest_waiting(self) -> datetime | None:
-        """Give the time of the oldest entry that waits for its leaf."""
-        same = and_(unsealed.c.chain_id == audit_entry.c.chain_id, unsealed.c.seq == audit_entry.c.seq)
-        oldest = func.min(audit_entry.c.at, type_=audit_entry.c.at.type).label("at")
-        (row,) = await self._rows(select(oldest).select_from(unsealed).join(audit_entry, same))
+        """Give the time of the oldest entry that waits for its leaf; of more than 10,000 any of them will do."""
+        # A limit, so that these few are looked up, and not the whole trail for its oldest.
+        few = select(unsealed.c.chain_id, unsealed.c.seq).limit(MOST_COUNTED).subquery()
+        same = and_(few.c.chain_id == audit_entry.c.chain_id, few.c.seq == audit_entry.c.seq)
+        at = select(audit_entry.c.at).join(few, same).subquery()
+        (row,) = await self._rows(select(func.min(at.c.at, type_=audit_entry.c.at.type).label("at")))
         found: datetime | None = row["at"]
         return found
 
@@ -178,10 +180,12 @@ class Ledger(Snapshot):
         """Give the payments that are held now and were before that time, by id."""
         place = ""
         while True:
-            # The index's own words, as in `Reads.held_before`.
-            old = and_(sql("hold is not null"), payment.c.held_at < before, payment.c.id > place)
+            # The index's own words, as in `Reads.held_before`; and an expression, so that the few are found by
+            # that index and sorted, and not looked for among all payments in the order of their ids.
+            identity = func.coalesce(payment.c.id, payment.c.id)
+            old = and_(sql("hold is not null"), payment.c.held_at < before, identity > place)
             keys, found = await self._page_of(
-                select(payment).where(old).order_by(payment.c.id), [payment.c.id], payment_of, unreadable
+                select(payment).where(old).order_by(identity), [payment.c.id], payment_of, unreadable
             )
             for one in found:
                 yield one
