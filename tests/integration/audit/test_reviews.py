@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from orchestrator.audit import verify
+from orchestrator.audit.completeness import completeness
+from orchestrator.audit.periods import Period
 from orchestrator.audit.review import MOST_FINDINGS, Limits, Reviewed, review, review_of
+from orchestrator.audit.rules import Finding
 from orchestrator.domain.entry import Context, canonical
 from orchestrator.domain.errors import IntegrityViolated, InvalidInput, NotFound
 from orchestrator.domain.payment import HoldReason
 from orchestrator.records import Record, Signed
 from orchestrator.store import SqlStore
 from orchestrator.store.reviews import same_person
-from tests.integration.audit.books import DAY, MIDNIGHT, Paged, cut, read_only, seal, stories, url
+from tests.integration.audit.books import DAY, MIDNIGHT, TRUSTED, Paged, cut, read_only, seal, stories, url
 from tests.integration.store.conftest import postgresql_host, sqlite_template, store
 from tests.integration.store.makers import T0, at, birth, context, walk
 from tests.integration.store.test_record import lost_commits
@@ -100,7 +103,7 @@ async def test_the_same_period_gives_the_same_text(store: SqlStore) -> None:
 
 async def test_many_findings_are_counted_and_the_digest_is_over_all() -> None:
     found, fewer = (Reviewed(MIDNIGHT, MIDNIGHT + DAY) for _ in range(2))
-    finding = await _one_finding()
+    finding = Finding("clock.skew", "admin-2026-11-24", 1, T0, "w", "clock.skew")
     for number in range(MOST_FINDINGS + 2):
         found.add(finding)
         if number <= MOST_FINDINGS:
@@ -109,13 +112,7 @@ async def test_many_findings_are_counted_and_the_digest_is_over_all() -> None:
     assert found.digest != fewer.digest
 
 
-async def _one_finding() -> Any:
-    from orchestrator.audit.rules import Finding
-
-    return Finding("clock.skew", "admin-2026-11-24", 1, T0, "w", "clock.skew")
-
-
-async def test_a_missing_predecessor_and_an_unreadable_row_are_found(store: SqlStore, url: str) -> None:
+async def test_a_missing_predecessor_is_found(store: SqlStore, url: str) -> None:
     await stories(store)
     await seal(store)
     await store.close()
@@ -126,6 +123,22 @@ async def test_a_missing_predecessor_and_an_unreadable_row_are_found(store: SqlS
 
     await changed.close()
     assert [(each.about, each.seq) for each in found.findings if each.rule == "chain.gap"] == [("pay-paid", 4)]
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_a_row_that_holds_nothing_of_ours_is_told_and_passed_over(store: SqlStore, url: str) -> None:
+    await stories(store)
+    await seal(store)
+    await store.close()
+    await cut(url, "update audit_entry set kind = x'00' where chain_id = 'pay-paid' and seq = 3")
+    changed = await read_only(url)
+
+    found = await found_in(changed)
+    complete = await completeness(Paged(changed), Period(), TRUSTED)
+
+    await changed.close()
+    assert [(each.about, each.seq) for each in found.findings if each.rule == "row.unreadable"] == [("pay-paid", 3)]
+    assert {(gap.kind, gap.about) for gap in complete.gaps} == {("unreadable", "pay-paid"), ("chain", "pay-paid")}
 
 
 async def test_a_hold_that_lasted_too_long_is_found_when_it_is_released(store: SqlStore) -> None:
