@@ -256,6 +256,91 @@ class Closing:
 
 
 @dataclass(frozen=True, slots=True)
+class Booked:
+    """
+    A payment as it is compared with somebody else's books.
+
+    Attributes:
+        id: The payment's id.
+        account, reference, minor, currency: What it was for.
+        session_id: The provider's session, once it is known.
+        money: What is known of the money: `none`, `taken`, `partial` or `unknown`.
+        open: Whether it has not ended, or is held, so that its money may still change.
+        created_at: When it was submitted, UTC.
+        changed_at: When its newest entry was written, UTC.
+    """
+
+    id: str
+    account: str
+    reference: str
+    minor: int
+    currency: str
+    session_id: str | None
+    money: str
+    open: bool
+    created_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """
+    What a person signs about a period.
+
+    Attributes:
+        since, until: The period, `until` excluded.
+        rules_version: Of the rules that were run.
+        checkpoint_size: The newest checkpoint when they were run; `None` if nothing was sealed.
+        findings: What they found, as canonical JSON.
+        sha256: Of `findings`, in hexadecimal.
+        count: How many findings.
+        sealed: How many leaves there were when the period's actors were looked through.
+    """
+
+    since: datetime
+    until: datetime
+    rules_version: str
+    checkpoint_size: int | None
+    findings: str
+    sha256: str
+    count: int
+    sealed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """
+    A signed review, as it is stored: PCI DSS v4.0.1, 10.4.
+
+    Attributes:
+        id: Its number.
+        period_from, period_to: The period, `period_to` excluded.
+        reviewer: Who signed.
+        reviewed_at: When, UTC.
+        rules_version: Of the rules that were run.
+        checkpoint_size: The newest checkpoint at that time.
+        findings: Canonical JSON.
+        disposition: What became of the findings; `None` while it is open, as all below.
+        ticket: Where that is followed up.
+        closed_by: Who closed it.
+        closed_at: When, UTC.
+    """
+
+    id: int
+    period_from: datetime
+    period_to: datetime
+    reviewer: str
+    reviewed_at: datetime
+    rules_version: str
+    checkpoint_size: int | None
+    findings: str
+    disposition: str | None
+    ticket: str | None
+    closed_by: str | None
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """
     What `list` selects by; everything given must match. `after` pages by (created_at, id).

@@ -14,7 +14,22 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import accounts, audit, database, definitions, demo, payments, queries, run, seal, serve, session
+from orchestrator.cli import (
+    accounts,
+    audit,
+    database,
+    definitions,
+    demo,
+    payments,
+    population,
+    queries,
+    reconcile,
+    reviews,
+    run,
+    seal,
+    serve,
+    session,
+)
 from orchestrator.cli.diagram import diagram
 from orchestrator.cli.exits import CLOSED_PIPE, status_of, tell, tell_usage
 from orchestrator.cli.upgrade import check_upgrade
@@ -59,7 +74,9 @@ app.command("health")(serve.health)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(definitions.app, name="definitions")
 app.add_typer(database.app, name="db")
-audit.app.add_typer(seal.app)  # without a name of its own: its commands are audit's
+for part in (seal, population, reconcile):
+    audit.app.add_typer(part.app)  # without a name of its own: its commands are audit's
+audit.app.add_typer(reviews.app, name="review")
 app.add_typer(audit.app, name="audit")
 app.add_typer(database.settings_app, name="settings")
 app.command("check-upgrade")(check_upgrade)

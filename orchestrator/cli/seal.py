@@ -1,7 +1,7 @@
 """
 Commands on the seal: seal now, show the keys, see and close failures of controls.
 
-Owns no rule of the seal: `orchestrator.audit` and `orchestrator.sealing` do. Next: `audit`.
+Owns no rule of the seal: `orchestrator.audit` and `orchestrator.sealing` do. Next: `population`.
 """
 
 from datetime import datetime

@@ -3,7 +3,7 @@ The sealed log's rows: leaves in order, checkpoints over them, and what waits fo
 
 Owns that a leaf, its checkpoint and the end of its waiting are one transaction, and that one
 process seals at a time. Knows no hash tree and no key: whoever seals gives both.
-Next: `reads`.
+Next: `ledger`.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -61,7 +61,7 @@ class Seals:
             count = int((await connection.execute(counted)).scalar_one())
             since = (await connection.execute(oldest)).scalar() if count else None
             newest = (await connection.execute(_NEWEST)).mappings().first()
-            return Lag(count, since, None if newest is None else seal_of_row(newest))
+            return Lag(count, since, None if newest is None else seal_of(newest))
 
         return await self._database.read(work)
 
@@ -100,7 +100,7 @@ class Seals:
             if not rows:
                 return None
             newest = (await connection.execute(_NEWEST)).mappings().first()
-            before = None if newest is None else seal_of_row(newest)
+            before = None if newest is None else seal_of(newest)
             _, life = await life_of(connection)
             made = close(life, before, [bytes(row.hash) for row in rows])
             first = made.size - len(rows)
@@ -123,7 +123,7 @@ class Seals:
 
         async def work(connection: AsyncConnection) -> Seal | None:
             row = (await connection.execute(_NEWEST)).mappings().first()
-            return None if row is None else seal_of_row(row)
+            return None if row is None else seal_of(row)
 
         return await self._database.read(work)
 
@@ -132,7 +132,7 @@ class Seals:
         statement = select(checkpoint).where(checkpoint.c.size > after).order_by(checkpoint.c.size).limit(limit)
 
         async def work(connection: AsyncConnection) -> Sequence[Seal]:
-            return [seal_of_row(row) for row in (await connection.execute(statement)).mappings()]
+            return [seal_of(row) for row in (await connection.execute(statement)).mappings()]
 
         return await self._database.read(work)
 
@@ -168,7 +168,7 @@ def leaf_of_row(row: RowMapping | Mapping[str, Any]) -> Leaf:
     return Leaf(row["idx"], row["chain_id"], row["seq"], bytes(row["hash"]))
 
 
-def seal_of_row(row: RowMapping | Mapping[str, Any]) -> Seal:
+def seal_of(row: RowMapping | Mapping[str, Any]) -> Seal:
     """Give the seal that the row holds."""
     values = {name: row[name] for name in _COLUMNS}
     return Seal(**values | {"root": bytes(values["root"]), "nodes": bytes(values["nodes"])})

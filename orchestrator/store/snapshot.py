@@ -19,7 +19,7 @@ from orchestrator.store.faults import Silent, heard, unavailable
 from orchestrator.store.registers import checkpoint, incarnation, log_leaf
 from orchestrator.store.rows import ENTRY_COLUMNS, payment_of
 from orchestrator.store.schema import audit_entry, payment
-from orchestrator.store.seals import leaf_of_row, seal_of_row
+from orchestrator.store.seals import leaf_of_row, seal_of
 
 MOST = 1000
 Made = TypeVar("Made")
@@ -128,7 +128,7 @@ class Snapshot:
         place = -1
         ordered = select(checkpoint).order_by(checkpoint.c.size)
         while page := await self._rows(ordered.where(checkpoint.c.size > place)):
-            yield [seal_of_row(row) for row in page]
+            yield [seal_of(row) for row in page]
             place = page[-1]["size"]
 
     async def lives(self) -> Sequence[str]:
@@ -173,10 +173,13 @@ class Snapshot:
         except Silent as silent:
             raise unavailable(silent) from silent
 
-    async def _rows(self, statement: Select[Any]) -> Sequence[Any]:
+    async def _rows(self, statement: Select[Any], limit: int | None = None) -> Sequence[Any]:
+        """Give a page's rows: so many as `limit` says, or the snapshot's page has."""
         try:
             with heard():
-                rows: Sequence[Any] = (await self._connection.execute(statement.limit(self._page))).mappings().all()
+                rows: Sequence[Any] = (
+                    (await self._connection.execute(statement.limit(limit or self._page))).mappings().all()
+                )
                 return rows
         except Silent as silent:
             raise unavailable(silent) from silent

@@ -2,7 +2,7 @@
 `SqlStore`: the flow's `Store`, on SQLite or PostgreSQL.
 
 Owns opening and closing; the verbs are in `writes`, `claims`, `reads`,
-`notifications`, `admin`, `controls` and `seals`. Next: `migrate`.
+`notifications`, `admin`, `controls`, `reviews`, `ledger` and `seals`. Next: `migrate`.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from orchestrator.store.identity import demand_identity, demand_rights, demand_w
 from orchestrator.store.incarnation import Standing, Witness
 from orchestrator.store.notifications import Notifications
 from orchestrator.store.reads import Reads
+from orchestrator.store.reviews import Reviews
 from orchestrator.store.rows import row_of_entry
 from orchestrator.store.schema import audit_entry, unsealed
 from orchestrator.store.seals import Seals
@@ -50,7 +51,7 @@ _CLOCK_LOOKS = 3
 _THEIR_CLOCK = text("select clock_timestamp()")
 
 
-class SqlStore(Writes, Claims, Reads, Notifications, Controls, Seals):
+class SqlStore(Writes, Claims, Reads, Notifications, Controls, Reviews, Seals):
     """
     The database as verbs; use it as `async with`.
 
