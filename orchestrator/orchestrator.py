@@ -18,7 +18,8 @@ from orchestrator import assembly, composition, resolve, sealing
 from orchestrator.clock import SystemClock
 from orchestrator.domain.account import Account, policy_of
 from orchestrator.domain.entry import Context, Entry
-from orchestrator.domain.errors import ConfigurationError, NotFound
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.fields import unknown_payment
 from orchestrator.domain.money import Money
 from orchestrator.domain.payment import Payment, State
 from orchestrator.domain.policy import Policy
@@ -242,7 +243,7 @@ class Orchestrator:
         """
         payment = await self.store.get(payment_id)
         if payment is None:
-            raise NotFound(f"no payment {payment_id[:40]!r}")
+            raise unknown_payment(payment_id)
         return payment
 
     async def list(self, query: Query | None = None) -> Sequence[Payment]:

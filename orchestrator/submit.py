@@ -7,20 +7,21 @@ fields, records the birth. Knows Protocols, not adapters. Next: `claim`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from orchestrator.domain import asking
 from orchestrator.domain.account import Account, ChannelTerms
 from orchestrator.domain.entry import Context, canonical
-from orchestrator.domain.errors import Conflict, InvalidInput, NotFound
+from orchestrator.domain.errors import Conflict, InvalidInput
 from orchestrator.domain.fields import (
     checked_call_guid,
     checked_idempotency_key,
     checked_name,
     checked_reference,
     payment_id,
+    unknown_payment,
 )
 from orchestrator.domain.machine import VERSION
 from orchestrator.domain.money import Money
@@ -51,7 +52,7 @@ class Submission:
     channel: str
     reference: str
     amount: Money
-    fields: Mapping[str, str]
+    fields: Mapping[str, str] = field(repr=False)
     idempotency_key: str | None = None
     again: bool = False
 
@@ -134,7 +135,7 @@ async def collect(door: Door, payment_id: str, fields: Mapping[str, str]) -> Pay
     """
     payment = await door.store.get(payment_id)
     if payment is None:
-        raise NotFound(f"no payment {payment_id[:40]!r}")
+        raise unknown_payment(payment_id)
     account = door.accounts.get(payment.account)
     if account is None:
         raise InvalidInput("account", "is not configured any more", "add it to the settings")
@@ -153,7 +154,7 @@ async def collect(door: Door, payment_id: str, fields: Mapping[str, str]) -> Pay
 
 
 def _checked(door: Door, submission: Submission) -> tuple[Account, Channel, dict[str, str]]:
-    account = door.accounts.get(str(submission.account))
+    account = door.accounts.get(door.intake.text("account", submission.account))
     if account is None:
         known = ", ".join(sorted(door.accounts)) or "none is configured"
         raise InvalidInput("account", "is not configured", f"use one of: {known}")
@@ -165,7 +166,8 @@ def _checked(door: Door, submission: Submission) -> tuple[Account, Channel, dict
     if not isinstance(amount, Money):
         raise InvalidInput("amount", "is not Money", 'use Money("12.40", "GBP")')
     if submission.idempotency_key is not None:
-        checked_idempotency_key(submission.idempotency_key)
+        # The payment's id is a digest of it, and a card number's digest can be guessed.
+        door.intake.text("idempotency_key", checked_idempotency_key(submission.idempotency_key))
     channel = Channel(submission.channel)
     return account, channel, _checked_fields(door, account, channel, submission.fields)
 
@@ -174,7 +176,7 @@ def _checked_fields(door: Door, account: Account, channel: Channel, fields: Mapp
     terms = account.terms[channel]
     checked: dict[str, str] = {}
     for name, value in fields.items():
-        checked_name(name)
+        door.intake.text("fields", checked_name(name))  # an error repeats the name
         if name not in terms.required and name not in terms.optional:
             raise InvalidInput(f"fields.{name}", "is not a field of this channel", f"use: {_names(terms)}")
         text = door.intake.text(f"fields.{name}", value)

@@ -1,0 +1,49 @@
+"""
+Card data that was refused, in the trail: one kind of entry, written in one place.
+
+Owns the entry's form. It names the field and the kind of find, never the find itself.
+Next: `webhook`.
+"""
+
+from typing import Any, Protocol
+
+from orchestrator.domain.entry import Context
+from orchestrator.domain.errors import CardDataRefused, OrchestratorError
+from orchestrator.telemetry import emit
+
+CARD_DATA = "card_data.refused"
+"""The entry's kind, and the log event's name."""
+
+
+class Notes(Protocol):
+    """Where administrative entries are written."""
+
+    async def note(self, kind: str, *, about: str, context: Context, details: Any = ..., result: str = ...) -> Any:
+        """Write the next entry of the day's chain."""
+        ...
+
+
+async def note_card_data(store: Notes, error: CardDataRefused, context: Context, *, about: str) -> None:
+    """
+    Write down that card data was refused, unless that was done.
+
+    Never raises for trouble of the database: the refusal itself must reach whoever sent it.
+
+    Args:
+        store: Where.
+        error: The refusal; its field is a name of ours or one that was checked.
+        context: Who sent it, when, from where.
+        about: What it was for: an account, a payment, or the verb.
+
+    Crash: the entry is there or not; nothing else was to be written.
+    """
+    if error.noted:
+        return
+    emit("card_data.refused", reason=f"{error.field} {error.problem}")
+    details = {"field": error.field, "reason": error.problem}
+    try:
+        await store.note(CARD_DATA, about=about, context=context, details=details, result="failure")
+    except OrchestratorError as trouble:
+        emit("control.failed", control=CARD_DATA, reason=type(trouble).__name__)
+    else:
+        error.noted = True
