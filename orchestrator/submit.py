@@ -6,8 +6,10 @@ id, compares content with an earlier submit of the same id, seals the payer's
 fields, records the birth. Knows Protocols, not adapters. Next: `claim`.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -29,6 +31,7 @@ from orchestrator.domain.outcome import MoneyFact
 from orchestrator.domain.payment import Channel, Payment, State
 from orchestrator.ports import Births, Store, Vault
 from orchestrator.records import Birth, Record
+from orchestrator.refusals import noting, noting_later
 from orchestrator.resolve import outside
 
 
@@ -66,6 +69,8 @@ class Door:
     intake: Intake
     accounts: Mapping[str, Account]
     context: Callable[[], Context]
+    later: set[asyncio.Task[None]] = field(default_factory=set)
+    """Notes that wait for a host's transaction to end; await them before the store is closed."""
 
 
 async def submit(door: Door, submission: Submission, *, connection: Any = None) -> Payment:
@@ -87,7 +92,10 @@ async def submit(door: Door, submission: Submission, *, connection: Any = None) 
         Before the commit nothing exists; after it the payment does, and the same
         call again gives it back.
     """
-    account, channel, fields = _checked(door, submission)
+    about = str(submission.account) if submission.account in door.accounts else "submit"
+    note = noting if connection is None else partial(noting_later, tasks=door.later)
+    async with note(door.store, door.context, about):
+        account, channel, fields = _checked(door, submission)
     terms = account.terms[channel]
     context = door.context()  # one instant: the payment is created when its first entry says so
     store = door.store if connection is None else await door.store.within(connection)
@@ -140,7 +148,8 @@ async def collect(door: Door, payment_id: str, fields: Mapping[str, str]) -> Pay
     if account is None:
         raise InvalidInput("account", "is not configured any more", "add it to the settings")
     terms = account.terms[payment.channel]
-    given = _checked_fields(door, account, payment.channel, fields)
+    async with noting(door.store, door.context, payment.id):
+        given = _checked_fields(door, account, payment.channel, fields)
 
     async def decision(current: Payment) -> Record:
         sealed = await door.store.sealed(current.id)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
+from types import MappingProxyType
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
@@ -241,10 +242,16 @@ class Line:
         return result
 
     def cleaned(self, verdict: Verdict, private: Callable[[], Iterable[str]]) -> Verdict:
-        """Give the verdict with a message that may be kept."""
-        if verdict.message is None:
+        """Give the verdict with texts that may be kept."""
+        seen = verdict.observation
+        if verdict.message is None and seen is None:
             return verdict
-        return replace(verdict, message=Cleaner(private(), self.redact)(verdict.message))
+        cleaner = Cleaner(private(), self.redact)
+        if seen is not None:
+            codes = {name: cleaner.word(text) for name, text in seen.codes.items()}
+            state = None if seen.session_state is None else cleaner.word(seen.session_state)
+            verdict = replace(verdict, observation=replace(seen, session_state=state, codes=MappingProxyType(codes)))
+        return replace(verdict, message=cleaner(verdict.message))
 
     def exchanged(self, call: Call) -> Exchange:
         """Give what the trail keeps of a call."""

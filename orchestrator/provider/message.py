@@ -69,7 +69,9 @@ class Cleaner:
     def __init__(self, private: Iterable[str], redact: Callable[[str], str]) -> None:
         values = {_printable(value).strip() for value in private}
         longest_first = sorted((value for value in values if len(value) >= 3), key=len, reverse=True)
-        self._private = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if longest_first else None
+        either = "|".join(map(re.escape, longest_first))
+        self._private = re.compile(either, re.IGNORECASE) if either else None
+        self._words = re.compile(rf"(?<!\w)(?:{either})(?!\w)", re.IGNORECASE) if either else None
         self._redact = redact
 
     def __call__(self, text: str | None) -> str | None:
@@ -80,6 +82,10 @@ class Cleaner:
         if self._private is not None:
             text = self._private.sub(REMOVED, text)
         return self._redact(text).strip()[:MAX_MESSAGE] or None
+
+    def word(self, text: str) -> str:
+        """Give a code or a state without private values; within a longer word one is chance, and evidence stays."""
+        return text if self._words is None else self._words.sub(REMOVED, text)
 
 
 def _printable(text: str) -> str:
