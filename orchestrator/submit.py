@@ -167,16 +167,15 @@ def _checked(door: Door, submission: Submission) -> tuple[Account, Channel, dict
     if account is None:
         known = ", ".join(sorted(door.accounts)) or "none is configured"
         raise InvalidInput("account", "is not configured", f"use one of: {known}")
-    if submission.channel not in set(Channel):
+    if door.intake.text("channel", submission.channel) not in set(Channel):
         raise InvalidInput("channel", "is unknown", "use phone or digital")
-    checked_reference(submission.reference)
-    door.intake.text("reference", submission.reference)
+    checked_reference(door.intake.text("reference", submission.reference))
     amount: object = submission.amount
     if not isinstance(amount, Money):
         raise InvalidInput("amount", "is not Money", 'use Money("12.40", "GBP")')
     if submission.idempotency_key is not None:
         # The payment's id is a digest of it, and a card number's digest can be guessed.
-        door.intake.text("idempotency_key", checked_idempotency_key(submission.idempotency_key))
+        checked_idempotency_key(door.intake.text("idempotency_key", submission.idempotency_key))
     channel = Channel(submission.channel)
     return account, channel, _checked_fields(door, account, channel, submission.fields)
 
@@ -185,7 +184,7 @@ def _checked_fields(door: Door, account: Account, channel: Channel, fields: Mapp
     terms = account.terms[channel]
     checked: dict[str, str] = {}
     for name, value in fields.items():
-        door.intake.text("fields", checked_name(name))  # an error repeats the name
+        checked_name(door.intake.text("fields", name))  # an error repeats the name
         if name not in terms.required and name not in terms.optional:
             raise InvalidInput(f"fields.{name}", "is not a field of this channel", f"use: {_names(terms)}")
         text = door.intake.text(f"fields.{name}", value)

@@ -30,7 +30,7 @@ from orchestrator.domain.outcome import Observation
 from orchestrator.domain.payment import Payment
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.verdict import Cause, Verdict, VerdictKind
-from orchestrator.look import nothing_new, prepared_look
+from orchestrator.look import discreet, nothing_new, prepared_look
 from orchestrator.ports import Providers, Store, Vault
 from orchestrator.records import Record
 from orchestrator.refusals import CARD_DATA, note_card_data
@@ -223,6 +223,7 @@ async def _confirmed(ear: Ear, payment: Payment, seen: Observation) -> Verdict:
 
 async def _record(ear: Ear, payment: Payment, verdict: Verdict) -> Heard:
     written = False
+    verdict = await discreet(ear.store, ear.vault, payment, verdict)
 
     async def wish(now: Payment) -> Record:
         nonlocal written

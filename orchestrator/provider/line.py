@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
-from types import MappingProxyType
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
@@ -19,6 +18,7 @@ from orchestrator.domain.condition import Condition
 from orchestrator.domain.verdict import Cause, Exchange, Verdict, VerdictKind
 from orchestrator.interactions import Rendered
 from orchestrator.ports import Clock
+from orchestrator.provider.answers import INCOMPLETE
 from orchestrator.provider.backoff import FullJitter
 from orchestrator.provider.breaker import REASON as BREAKER_OPEN
 from orchestrator.provider.breaker import Breaker, Kind
@@ -243,15 +243,13 @@ class Line:
 
     def cleaned(self, verdict: Verdict, private: Callable[[], Iterable[str]]) -> Verdict:
         """Give the verdict with texts that may be kept."""
-        seen = verdict.observation
-        if verdict.message is None and seen is None:
+        seen, session = verdict.observation, verdict.session
+        if verdict.message is None and seen is None and session is None:
             return verdict
         cleaner = Cleaner(private(), self.redact)
-        if seen is not None:
-            codes = {name: cleaner.word(text) for name, text in seen.codes.items()}
-            state = None if seen.session_state is None else cleaner.word(seen.session_state)
-            verdict = replace(verdict, observation=replace(seen, session_state=state, codes=MappingProxyType(codes)))
-        return replace(verdict, message=cleaner(verdict.message))
+        if session is not None and any(map(cleaner.private.hold, (session.id, session.number, session.link_id))):
+            verdict = replace(verdict, kind=VerdictKind.UNKNOWN, reason=INCOMPLETE, session=None)
+        return replace(cleaner.private.out_of_verdict(verdict), message=cleaner(verdict.message))
 
     def exchanged(self, call: Call) -> Exchange:
         """Give what the trail keeps of a call."""

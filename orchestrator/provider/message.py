@@ -12,10 +12,11 @@ import json
 import re
 from collections.abc import Callable, Iterable
 
+from orchestrator.domain.discreet import PrivateValues
+
 MAX_MESSAGE = 200
 MAX_PLAIN = 1000
 """A longer plain text is a page, not a message."""
-REMOVED = "[removed]"
 
 _KEYS = ("message", "error_description", "error", "detail", "title")
 _MARKUP = re.compile(r"<[a-zA-Z!/?]")
@@ -67,11 +68,7 @@ class Cleaner:
     """
 
     def __init__(self, private: Iterable[str], redact: Callable[[str], str]) -> None:
-        values = {_printable(value).strip() for value in private}
-        longest_first = sorted((value for value in values if len(value) >= 3), key=len, reverse=True)
-        either = "|".join(map(re.escape, longest_first))
-        self._private = re.compile(either, re.IGNORECASE) if either else None
-        self._words = re.compile(rf"(?<!\w)(?:{either})(?!\w)", re.IGNORECASE) if either else None
+        self.private = PrivateValues({_printable(value).strip() for value in private})
         self._redact = redact
 
     def __call__(self, text: str | None) -> str | None:
@@ -79,13 +76,8 @@ class Cleaner:
         if text is None:
             return None
         text = _printable(text)  # first, so that no character can hide a value
-        if self._private is not None:
-            text = self._private.sub(REMOVED, text)
+        text = self.private.out_of(text)
         return self._redact(text).strip()[:MAX_MESSAGE] or None
-
-    def word(self, text: str) -> str:
-        """Give a code or a state without private values; within a longer word one is chance, and evidence stays."""
-        return text if self._words is None else self._words.sub(REMOVED, text)
 
 
 def _printable(text: str) -> str:
