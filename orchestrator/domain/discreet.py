@@ -16,6 +16,8 @@ REMOVED = "[removed]"
 
 SHORTEST = 3
 """Shorter values stay, since they would tear holes into every word."""
+SHORTEST_IN_CODES = 6
+"""In codes a house number must not take the gateway's `100` away."""
 
 
 class PrivateValues:
@@ -29,8 +31,9 @@ class PrivateValues:
     def __init__(self, values: Iterable[str]) -> None:
         longest_first = sorted((value for value in values if len(value) >= SHORTEST), key=len, reverse=True)
         either = "|".join(map(re.escape, longest_first))
+        long = "|".join(re.escape(value) for value in longest_first if len(value) >= SHORTEST_IN_CODES)
         self._anywhere = re.compile(either, re.IGNORECASE) if either else None
-        self._words = re.compile(rf"(?<!\w)(?:{either})(?!\w)", re.IGNORECASE) if either else None
+        self._words = re.compile(rf"(?<!\w)(?:{long})(?!\w)", re.IGNORECASE) if long else None
 
     def out_of(self, text: str) -> str:
         """Give a text for people without the values, wherever they stand in it."""
