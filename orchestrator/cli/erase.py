@@ -28,14 +28,10 @@ from orchestrator.store.store import SqlStore
 
 MAX_REASON = 500
 
-app = typer.Typer()
-keys_app = typer.Typer()
-
 Who = Annotated[str, typer.Option("--as", metavar="PERSON", help="Who does this.", show_default=False)]
 Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the audit trail.", show_default=False)]
 
 
-@app.command("erase")
 def erase(
     context: typer.Context,
     payments: Annotated[
@@ -85,7 +81,6 @@ def erase(
         raise typer.Exit(FINDINGS)
 
 
-@keys_app.command("rotate-keys")
 def rotate_keys(context: typer.Context, *, person: Who, reason: Why, as_json: Json = False) -> None:
     """
     Seal all payer data under the current key.
