@@ -212,7 +212,8 @@ def test_a_worker_erases_what_its_time_is_over_for(command, home):
                 async with asyncio.timeout(20):
                     async with orchestrator.worker():
                         await orchestrator.wait(payment.id)
-                    async with orchestrator.worker():  # one that begins when the payment has ended
+                    await asyncio.sleep(0.3)  # longer than the days that it is kept
+                    async with orchestrator.worker():  # one that begins when its time is over
                         while await orchestrator.store.sealed(payment.id) is not None:
                             await asyncio.sleep(0.05)
 
