@@ -15,6 +15,7 @@ from orchestrator.audit.sealer import LOG
 from orchestrator.claim import Claims, Rhythm
 from orchestrator.domain.account import Account
 from orchestrator.domain.payment import Payment
+from orchestrator.erasure import CONTROL as RETENTION
 from orchestrator.execute import Bench
 from orchestrator.handlers import Handlers
 from orchestrator.interactions import parse
@@ -26,7 +27,7 @@ from orchestrator.rounds import Limits
 from orchestrator.settings import Settings
 from orchestrator.store import migrate
 from orchestrator.store.store import SqlStore
-from orchestrator.upkeep import Upkeep
+from orchestrator.upkeep import Control, Upkeep
 from orchestrator.worker import Worker
 
 REQUEST_DIGESTS = b"the key of request digests"
@@ -84,7 +85,9 @@ async def opened(
 def _upkeep(settings: Settings, store: SqlStore, clock: Clock, claims: Claims) -> Sequence[Upkeep]:
     """Give the controls that a worker keeps up."""
     sealer = sealing.build_sealer(settings, store, clock, claims.context)
-    return [Upkeep(sealer, LOG, store, claims.context)] if sealer is not None else []
+    retention = sealing.build_retention(settings, store, clock, claims.context)
+    kept: Sequence[tuple[str, Control | None]] = ((LOG, sealer), (RETENTION, retention))
+    return [Upkeep(control, name, store, claims.context) for name, control in kept if control is not None]
 
 
 def build_worker(

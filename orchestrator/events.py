@@ -51,6 +51,8 @@ _TABLE: dict[str, _Event] = {
     "webhook.postponed": _event("warning", "reason"),
     "webhook.refused": _event("warning", "reason origin"),
     "webhook.failed": _event("error"),
+    "card_data.refused": _event("info", "reason"),
+    "payer_data.erased": _event("info", "count reason"),
     # claims and workers
     "claim.fenced": _event("warning", "claim_no version operation verdict count"),
     "claim.rescued": _event("warning", "claim_no former_worker state count operation"),

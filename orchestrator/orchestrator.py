@@ -18,7 +18,8 @@ from orchestrator import assembly, composition, resolve, sealing
 from orchestrator.clock import SystemClock
 from orchestrator.domain.account import Account, policy_of
 from orchestrator.domain.entry import Context, Entry
-from orchestrator.domain.errors import ConfigurationError, NotFound
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.fields import unknown_payment
 from orchestrator.domain.money import Money
 from orchestrator.domain.payment import Payment, State
 from orchestrator.domain.policy import Policy
@@ -26,6 +27,7 @@ from orchestrator.handlers import Event, Handler, Handlers
 from orchestrator.health import Health, Terms, examine
 from orchestrator.ports import Clock
 from orchestrator.records import Query
+from orchestrator.refusals import noting, settled, subject
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store.store import SqlStore
 from orchestrator.submit import Door, Submission, collect, submit
@@ -63,7 +65,7 @@ class Orchestrator:
     def __init__(self, settings: Settings | None = None, *, clock: Clock | None = None, actor: str = "host") -> None:
         self.settings = settings or load_settings()
         self._clock: Clock = clock or SystemClock()
-        self._actor = actor
+        self._actor = composition.DoorIntake().text("actor", actor)
         self._origin = composition.origin()
         self._handlers = Handlers()
         self._workers: set[Worker] = set()
@@ -80,9 +82,8 @@ class Orchestrator:
             )
             self._providers, self._vault, self._accounts = parts.providers, parts.vault, parts.accounts
             self._door = Door(self.store, self._vault, composition.DoorIntake(), self._accounts, self._context)
-            self._ear = Ear(
-                self.store, self._providers, self._vault, self._accounts, self._context, parts.acquaint
-            )  # fmt: skip
+            self._ear = Ear(self.store, self._providers, self._vault, self._accounts, self._context, parts.acquaint)
+            stack.push_async_callback(settled, self._door.later)
             self._stack = stack.pop_all()
         return self
 
@@ -162,7 +163,7 @@ class Orchestrator:
             NotFound: No such payment.
             InvalidInput: The reason holds what must not be written down, or a digital payment hung up.
         """
-        if reason:
+        async with noting(self.store, self._context, subject(payment_id, "cancel")):
             reason = composition.DoorIntake().text("reason", reason)
         payment = await resolve.cancel(self.store, payment_id, self._context, reason=reason, hung_up=hung_up)
         self._stir()
@@ -191,7 +192,8 @@ class Orchestrator:
             InvalidInput: A text is refused, or the word does not fit the hold; nothing was changed.
             Conflict: It is not held, has ended, or the same person speaks a second time.
         """
-        word = composition.resolution(person=person, reason=reason, outcome=outcome, retry=retry, session=session)
+        async with noting(self.store, self._context, subject(payment_id, "resolve")):
+            word = composition.resolution(person=person, reason=reason, outcome=outcome, retry=retry, session=session)
         spoken = partial(self._context, word.person)
         payment = await resolve.resolve(self.store, payment_id, word, spoken, self._policy)
         self._stir()
@@ -225,7 +227,9 @@ class Orchestrator:
         return heard
 
     async def refuse_webhook(self, account: str, why: str, sender: str = "") -> None:
-        """Write down that a webhook was refused at the door, and whose it was; raises as `webhook` does."""
+        """Write down that a webhook was refused at the door, and whose; raises as `webhook` does."""
+        async with noting(self.store, self._context, "webhook"):
+            why, sender = (composition.DoorIntake().text(*each) for each in (("why", why), ("sender", sender)))
         await self._ear.refuse(account, why, sender)
 
     async def health(self) -> Health:
@@ -243,7 +247,7 @@ class Orchestrator:
         """
         payment = await self.store.get(payment_id)
         if payment is None:
-            raise NotFound(f"no payment {payment_id[:40]!r}")
+            raise unknown_payment(payment_id)
         return payment
 
     async def list(self, query: Query | None = None) -> Sequence[Payment]:

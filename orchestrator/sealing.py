@@ -1,15 +1,19 @@
 """
-How the seal's parts are made of the settings: keys, sinks, sealer, verifiers.
+How the seal's parts are made of the settings: keys, sinks, sealer, verifiers; and what erases.
 
 Owns no rule of the seal: `audit` does. Next: `assembly`.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
-from orchestrator.audit.lines import entry_line
+from orchestrator.audit.lines import entry_line, erased_line
 from orchestrator.audit.sealer import Sealer, Terms
 from orchestrator.composition import sqlite_path
 from orchestrator.domain.entry import Context, Entry
+from orchestrator.domain.errors import ControlFailed
+from orchestrator.erasure import Retention, Told
 from orchestrator.ports import Clock
 from orchestrator.privacy.signing import PublicKey, SigningKey, load_or_create_signing_key, signing_keys
 from orchestrator.settings import Settings
@@ -129,6 +133,32 @@ def entry_lines(settings: Settings) -> EntryLines | None:
     """Give where entries' hashes go as soon as they are acknowledged; `None` without a file."""
     file = file_sink(settings)
     return None if file is None else EntryLines(HashLines(file, _lost))
+
+
+def erasure_told(settings: Settings) -> Told | None:
+    """Give what tells the sink's file of an erasure; `None` without a file. It raises `ControlFailed`."""
+    file = file_sink(settings)
+    if file is None:
+        return None
+
+    async def tell(payment_id: str, at: datetime) -> None:
+        try:
+            await asyncio.to_thread(file.write, [erased_line(payment_id, at)])
+        except OSError as error:
+            why = f"{file.name} can't be told of an erasure ({type(error).__name__})"
+            raise ControlFailed("erasure", why) from None
+
+    return tell
+
+
+def build_retention(
+    settings: Settings, store: SqlStore, clock: Clock, context: Callable[[], Context]
+) -> Retention | None:
+    """Give the control that erases what its time is over for; `None` where all is kept."""
+    days = settings.privacy.retain_days
+    if days is None:
+        return None
+    return Retention(store, days, clock, context, erasure_told(settings))
 
 
 def _lost(why: str) -> None:

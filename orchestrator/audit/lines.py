@@ -6,6 +6,7 @@ Owns the format, lines of JSON, each one of
     {"entry": "<hash>", "chain": "<chain>", "seq": <number>}        an entry that was acknowledged
     {"leaf": <index>, "chain": ..., "seq": ..., "hash": "<hash>"}   its place in the log
     {"checkpoint": "<signed note>"}
+    {"erased": "<payment>", "at": "<instant>"}                      a payer's data that must not come back
 
 Pure but for reading a file that is given. Next: `sealer`.
 """
@@ -14,9 +15,10 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, BinaryIO
 
-from orchestrator.domain.entry import Entry
+from orchestrator.domain.entry import Entry, instant
 from orchestrator.records import Leaf
 
 LONGEST_LINE = 1 << 17
@@ -38,6 +40,11 @@ def checkpoint_line(note: str) -> bytes:
     return _line({"checkpoint": note})
 
 
+def erased_line(payment_id: str, at: datetime) -> bytes:
+    """Give the line of an erasure, so that it outlives a database that is put back from an older copy."""
+    return _line({"erased": payment_id, "at": instant(at)})
+
+
 def _line(told: dict[str, Any]) -> bytes:
     return json.dumps(told, ensure_ascii=False).encode()
 
@@ -54,6 +61,7 @@ class Told:
         seq: Its number there.
         hash: Its hash.
         note: The checkpoint's note; empty for the others.
+        erased: The payment whose data was erased; empty for the others.
     """
 
     number: int
@@ -62,6 +70,7 @@ class Told:
     seq: int = 0
     hash: bytes = b""
     note: str = ""
+    erased: str = ""
 
 
 def read_lines(file: BinaryIO, size: int) -> Iterator[Told | int]:
@@ -95,6 +104,8 @@ def _told(line: bytes, number: int) -> Told | None:
     match found:
         case {"checkpoint": str(note)}:
             return Told(number, note=note)
+        case {"erased": str(payment_id), "at": str()}:
+            return Told(number, erased=payment_id)
         case {"leaf": int(idx), "chain": str(chain), "seq": int(seq), "hash": str(digest)}:
             return Told(number, idx, chain, seq, bytes.fromhex(digest)) if _HASH.fullmatch(digest) else None
         case {"entry": str(digest), "chain": str(chain), "seq": int(seq)}:

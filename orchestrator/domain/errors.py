@@ -44,7 +44,14 @@ class InvalidInput(OrchestratorError):  # noqa: N818 - reads as what happened
 
 
 class CardDataRefused(InvalidInput):
-    """Somebody sends what must never be here: a card number, a security code or a track."""
+    """
+    Somebody sends what must never be here: a card number, a security code or a track.
+
+    Attributes:
+        noted: Whether the trail tells of it already.
+    """
+
+    noted = False
 
 
 class Conflict(InvalidInput):

@@ -25,9 +25,9 @@ import contextlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, NoReturn, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -43,6 +43,8 @@ KEY_SETTING = "sealing_key"
 """The setting that every error about keys names."""
 
 _VERSION = 1
+VERSION_BYTE = bytes((_VERSION,))
+"""How every sealed value begins, whatever its key."""
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _FIX = "give 32 random bytes in base64, one key a line, the current one last"
@@ -100,6 +102,19 @@ class Sealer:
     def __repr__(self) -> str:
         return f"Sealer(current={self.current!r}, keys={len(self._ciphers)})"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Sealer is not pickled: the bytes would hold its keys")
+
+    @property
+    def key_ids(self) -> Sequence[str]:
+        """The ids of all keys, the current one last."""
+        return (*(key_id for key_id in self._ciphers if key_id != self.current), self.current)
+
+    @staticmethod
+    def header(key_id: str) -> bytes:
+        """Give how every value begins that is sealed with this key, and no other does."""
+        return bytes((_VERSION, len(key_id))) + key_id.encode()
+
     def seal(self, plaintext: bytes, *, bound_to: str) -> bytes:
         """
         Encrypt a value for one place.
@@ -111,8 +126,7 @@ class Sealer:
         Returns:
             Bytes that say which key opens them; never the same twice.
         """
-        key_id = self.current.encode()
-        header = bytes((_VERSION, len(key_id))) + key_id
+        header = self.header(self.current)
         nonce = self._random_bytes(_NONCE_BYTES)
         return header + nonce + self._ciphers[self.current].encrypt(nonce, plaintext, header + bound_to.encode())
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -115,6 +116,9 @@ class SigningKey:
 
     def __repr__(self) -> str:
         return f"SigningKey({self.public})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a SigningKey is not pickled: the bytes would hold its seed")
 
 
 def signing_keys(text: str, *, origin: str = KEY_SETTING) -> Sequence[SigningKey]:

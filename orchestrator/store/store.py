@@ -2,7 +2,7 @@
 `SqlStore`: the flow's `Store`, on SQLite or PostgreSQL.
 
 Owns opening and closing; the verbs are in `writes`, `claims`, `reads`,
-`notifications`, `admin`, `controls`, `reviews`, `ledger` and `seals`. Next: `migrate`.
+`notifications`, `admin`, `controls`, `payers`, `reviews`, `ledger` and `seals`. Next: `migrate`.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from orchestrator.store.host import Joined, joined
 from orchestrator.store.identity import demand_identity, demand_rights, demand_writable_file, findings
 from orchestrator.store.incarnation import Standing, Witness
 from orchestrator.store.notifications import Notifications
+from orchestrator.store.payers import Payers
 from orchestrator.store.reads import Reads
 from orchestrator.store.reviews import Reviews
 from orchestrator.store.rows import row_of_entry
@@ -51,7 +52,7 @@ _CLOCK_LOOKS = 3
 _THEIR_CLOCK = text("select clock_timestamp()")
 
 
-class SqlStore(Writes, Claims, Reads, Notifications, Controls, Reviews, Seals):
+class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, Seals):
     """
     The database as verbs; use it as `async with`.
 

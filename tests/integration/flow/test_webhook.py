@@ -398,7 +398,7 @@ async def test_card_data_is_refused_and_noted_without_it(
 
     assert "4111" not in str(refused.value)
     assert (await orchestrator.get(payment.id)).state is State.AWAITING_PAYMENT
-    admin = [each async for each in orchestrator.store.all_entries() if each.kind == "webhook.refused"]
+    admin = [each async for each in orchestrator.store.all_entries() if each.kind == "card_data.refused"]
     assert [(each.result, each.about) for each in admin] == [("failure", "test")]
     await assert_clean(orchestrator)
     for file in tmp_path.iterdir():
