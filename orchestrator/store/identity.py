@@ -21,9 +21,9 @@ from orchestrator.store.registers import schema_record
 from orchestrator.store.schema import TABLES
 
 DIGESTS: Mapping[str, Mapping[str, str]] = {
-    "0004": {
-        "sqlite": "864c6f748d26a58ab90ec51657fbdada99f1cb04e417a585e2996719437058fa",
-        "postgresql": "4a4b0bba9a2d7f3399fa040af3eb47daf853270daa772cee234b5ae2035a21d5",
+    "0005": {
+        "sqlite": "31900c961901e9bd108a5ea016de21df6cf27e63267c6469627ab64cf313052f",
+        "postgresql": "3ab7aff37efa3cf9dec05c530379f0cdff846a90ca90790776c29ae32c8c3271",
     },
 }
 """What the schema's digest is at each revision that this code can work with; a test compares them with fresh ones."""
