@@ -125,13 +125,15 @@ class Claims:
             ConfigurationError: The clocks are more than `skew_s` apart. Nothing was written.
             Unavailable: The database does not answer.
 
-        Crash: an id without claims is reaped like any other.
+        Crash: an id without claims is reaped like any other, with its entry `worker.started` or without.
         """
         await self._check_clock()
         worker_id = self._new_id()
         beaten_at = self._clock.monotonic()
         await self._store.register(worker_id, origin=self._origin, version=self._version, now=self._clock.now())
         self.worker_id, self._beaten_at = worker_id, beaten_at
+        # The trail says itself when its writers began and ended (PCI DSS v4.0.1, 10.2.1.6).
+        await self._store.note("worker.started", about=worker_id, context=self.context())
         emit("worker.started", worker_id=worker_id, version=self._version)
 
     async def _check_clock(self) -> None:
@@ -226,9 +228,11 @@ class Claims:
         """
         Give every claim back; nothing is lost if that fails, only later.
 
-        Crash: claims not given back lapse with the last beat.
+        Crash: claims not given back lapse with the last beat. Without its entry `worker.stopped` a worker
+        was killed, or lapsed: the next one began with another id.
         """
         try:
             await self._store.retire(self.worker_id, now=self._clock.now())
+            await self._store.note("worker.stopped", about=self.worker_id, context=self.context())
         except DATABASE_TROUBLE as error:
             emit("database.unavailable", error=error, operation="retire")

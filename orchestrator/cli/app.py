@@ -14,7 +14,20 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import accounts, audit, database, definitions, demo, payments, queries, run, seal, serve, session
+from orchestrator.cli import (
+    accounts,
+    audit,
+    database,
+    definitions,
+    demo,
+    payments,
+    queries,
+    roles,
+    run,
+    seal,
+    serve,
+    session,
+)
 from orchestrator.cli.diagram import diagram
 from orchestrator.cli.exits import CLOSED_PIPE, status_of, tell, tell_usage
 from orchestrator.cli.upgrade import check_upgrade
@@ -58,6 +71,7 @@ app.command("explain")(queries.explain)
 app.command("health")(serve.health)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(definitions.app, name="definitions")
+database.app.command("roles")(roles.roles)
 app.add_typer(database.app, name="db")
 audit.app.add_typer(seal.app)  # without a name of its own: its commands are audit's
 app.add_typer(audit.app, name="audit")

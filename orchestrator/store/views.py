@@ -173,11 +173,11 @@ def _overlap(say: _Speech) -> tuple[dict[str, str], str]:
     }  # fmt: skip
     over = say.is_null("facts", "unseen_until", row="b.")
     settled = f"(b.trigger = 'retry' and {same}) or (b.trigger = 'release' and {over})"
+    unsettled = f"not exists (select 1 from audit_entry b where {between} and ({settled}))"  # noqa: S608
     source = (
         "audit_entry e join audit_entry a on a.chain_id = e.chain_id and a.seq < e.seq and a.trigger = 'request'"
         " join payment p on p.id = e.chain_id where e.trigger = 'request'"
-        f" and not exists (select 1 from audit_entry b where {between} and ({settled}))"  # noqa: S608
-        f" and ({until} is null or {until} > e.at)"
+        f" and {unsettled} and ({until} is null or {until} > e.at)"
     )
     return meanings, source
 

@@ -27,8 +27,8 @@ class Served:
         self.heard.append((account, body))
         return Heard(Result.UNMATCHED)
 
-    async def refuse_webhook(self, account: str, why: str, sender: str = "") -> None:
-        self.refused.append((account, f"{why} {sender}"))
+    async def deny_access(self, door: str, sender: str, count: int) -> None:
+        self.refused.append((door, f"{sender} {count}"))
         if self.error is not None:
             raise self.error
 
