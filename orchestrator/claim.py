@@ -8,6 +8,7 @@ Its id is new at every boot and after every lapse, so that a returned zombie is
 never taken for its successor. Next: `execute`.
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -78,6 +79,7 @@ class Claims:
         self._beaten_at = float("-inf")
         self._offset_s = 0.0
         self._told = 0
+        self._untold = False
         self._compared_at = float("-inf")
         self._wall_ahead_s = 0.0
         """Wall clock less monotonic clock when the clocks were compared: it changes only when the wall clock jumps."""
@@ -132,9 +134,20 @@ class Claims:
         beaten_at = self._clock.monotonic()
         await self._store.register(worker_id, origin=self._origin, version=self._version, now=self._clock.now())
         self.worker_id, self._beaten_at = worker_id, beaten_at
-        # The trail says itself when its writers began and ended (PCI DSS v4.0.1, 10.2.1.6).
-        await self._store.note("worker.started", about=worker_id, context=self.context())
+        self._untold = True
+        await self._tell_start()
         emit("worker.started", worker_id=worker_id, version=self._version)
+
+    async def _tell_start(self) -> None:
+        """
+        Write down that a writer of the trail began (PCI DSS v4.0.1, 10.2.1.6); with the next beat, if not now.
+
+        While that entry can't be written no other can, and so nothing is driven.
+        """
+        if self._untold:
+            with contextlib.suppress(*DATABASE_TROUBLE):
+                await self._store.note("worker.started", about=self.worker_id, context=self.context())
+                self._untold = False
 
     async def _check_clock(self) -> None:
         offset = await self._compare()
@@ -203,6 +216,7 @@ class Claims:
             self._beaten_at = beaten_at
             since = self._present() - timedelta(seconds=self.rhythm.life_s)
             self.others = max(0, await self._store.living(since=since) - 1)
+            await self._tell_start()
         return alive
 
     def share(self, room: int) -> int:

@@ -72,7 +72,7 @@ async def test_a_dump_that_is_restored_verifies_and_still_refuses(
     assert (await migrate.check(target)).fine
     async with SqlStore(target) as store:
         report = await verify(store)
-        assert (report.clean, report.counts["entries"], report.counts["payments"]) == (True, 41, 20)
+        assert (report.clean, report.counts["entries"], report.counts["payments"]) == (True, 42, 20)
         assert before == (
             [entry async for entry in store.all_entries()], [payment async for payment in store.all_payments()],
         )  # fmt: skip
