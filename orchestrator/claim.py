@@ -10,7 +10,7 @@ never taken for its successor. Next: `execute`.
 
 import contextlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from orchestrator.domain.entry import Context
@@ -131,14 +131,15 @@ class Claims:
         """
         await self._check_clock()
         worker_id = self._new_id()
+        self._untold = True
+        # Before the first beat: what this costs while the database is in trouble must not count as its age.
+        await self._tell_start(worker_id)
         beaten_at = self._clock.monotonic()
         await self._store.register(worker_id, origin=self._origin, version=self._version, now=self._clock.now())
         self.worker_id, self._beaten_at = worker_id, beaten_at
-        self._untold = True
-        await self._tell_start()
         emit("worker.started", worker_id=worker_id, version=self._version)
 
-    async def _tell_start(self) -> None:
+    async def _tell_start(self, worker_id: str) -> None:
         """
         Write down that a writer of the trail began (PCI DSS v4.0.1, 10.2.1.6); with the next beat, if not now.
 
@@ -146,7 +147,8 @@ class Claims:
         """
         if self._untold:
             with contextlib.suppress(*DATABASE_TROUBLE):
-                await self._store.note("worker.started", about=self.worker_id, context=self.context())
+                here = replace(self.context(), actor=worker_id)
+                await self._store.note("worker.started", about=worker_id, context=here)
                 self._untold = False
 
     async def _check_clock(self) -> None:
@@ -216,7 +218,7 @@ class Claims:
             self._beaten_at = beaten_at
             since = self._present() - timedelta(seconds=self.rhythm.life_s)
             self.others = max(0, await self._store.living(since=since) - 1)
-            await self._tell_start()
+            await self._tell_start(self.worker_id)
         return alive
 
     def share(self, room: int) -> int:

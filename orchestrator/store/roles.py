@@ -16,6 +16,8 @@ from orchestrator.store.views import VIEWS
 
 PREFIX = "orchestrator"
 OWNER, WRITER, SEALER, EXAMINER, AUDITOR = "owner", "writer", "sealer", "examiner", "auditor"
+LOCK = 7_213_300_118
+"""Any number, but always the same: two that install roles in one database wait for each other."""
 _PREFIX = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 Rights = Mapping[str, frozenset[str]]
@@ -86,7 +88,7 @@ def statements(prefix: str) -> Sequence[str]:
     """
     named = names(prefix)
     others = ", ".join(named[role] for role in RIGHTS)
-    made = [_created(name) for name in named.values()]
+    made = [f"select pg_advisory_xact_lock({LOCK})", *(_created(name) for name in named.values())]
     made += [f"grant {named[OWNER]} to current_user", _place("usage, create", named[OWNER]), _scratch(named[OWNER])]
     made += [_place("usage", others), _closed(others)]
     made += [f"alter {_kind(name)} {name} owner to {named[OWNER]}" for name in _relations()]
@@ -144,4 +146,6 @@ def _functions(owner: str) -> str:
     ours = "pronamespace = current_schema()::regnamespace and proname like 'orchestrator\\_%'"
     loop = f"for f in select oid::regprocedure as name from pg_proc where {ours} loop"  # noqa: S608 - our own words
     change = f"execute format('alter function %s owner to {owner}', f.name);"
+    # As the migrations leave it, the path may begin with "$user": that is another schema for each user.
+    change += " execute format('alter function %s set search_path to %I, pg_temp', f.name, current_schema());"
     return f"do $$ declare f record; begin {loop} {change} end loop; end $$"
