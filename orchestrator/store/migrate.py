@@ -186,7 +186,7 @@ async def _upgraded(connection: AsyncConnection, context: Context | None) -> Sta
     before, found = await connection.run_sync(_upgrade)
     await record_schema(connection, found.head)
     if context is not None and before != found.revision:
-        details = {"from": before, "to": found.revision}
+        details = {"revision_before": before, "revision": found.revision}
         await noted_within(connection, "schema.upgraded", about="schema", context=context, details=details)
     return found
 

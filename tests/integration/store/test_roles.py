@@ -196,7 +196,6 @@ async def worked(place: Place) -> None:
 
 
 async def test_the_engine_works_as_the_writer(place: Place, tmp_path: Path) -> None:
-    await worked(place)
     write_key(tmp_path)
     async with Sandbox(SandboxOptions(speed=20)) as sandbox:
         settings = settings_of(tmp_path, place.url("writer"), sandbox.base_url, ["test"])
