@@ -73,6 +73,7 @@ fix: $(READY) ## format, and mend what the linter can
 diagrams: $(READY) ## write the texts in diagrams/ and the README's tables anew from the code
 	$(BIN)/orchestrator diagram --write diagrams
 	$(BIN)/python -m tests.support.readme_tables
+	$(BIN)/python -m tests.support.doc_tables
 
 pictures: diagrams ## draw the pictures of those texts; needs node, and installs a chromium on Debian
 	diagrams/draw

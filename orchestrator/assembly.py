@@ -6,7 +6,7 @@ Next: `orchestrator`.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -14,6 +14,7 @@ from orchestrator import composition, sealing
 from orchestrator.audit.sealer import LOG
 from orchestrator.claim import Claims, Rhythm
 from orchestrator.domain.account import Account
+from orchestrator.domain.entry import Context
 from orchestrator.domain.payment import Payment
 from orchestrator.erasure import CONTROL as RETENTION
 from orchestrator.execute import Bench
@@ -50,7 +51,13 @@ class Parts:
 
 @contextlib.asynccontextmanager
 async def opened(
-    settings: Settings, store: SqlStore, definitions: composition.Definitions, *, clock: Clock, random: Random
+    settings: Settings,
+    store: SqlStore,
+    definitions: composition.Definitions,
+    context: Callable[[], Context],
+    *,
+    clock: Clock,
+    random: Random,
 ) -> AsyncIterator[Parts]:
     """
     Open the database, a new SQLite file included, and everything that needs it.
@@ -65,13 +72,13 @@ async def opened(
     async with contextlib.AsyncExitStack() as stack:
         path = composition.sqlite_path(settings.database_url)
         if path is not None and (not path.exists() or path.stat().st_size == 0):
-            await migrate.upgrade(settings.database_url)
+            await migrate.upgrade(settings.database_url, context())
         await store.open()
         stack.push_async_callback(store.close)
         vault = composition.build_vault(settings, may_create=not await store.holds_payer_data())
         present, stored = definitions.all(), await store.definitions()
         for digest, definition in present.items():
-            await store.publish_definition(digest, definition.name, definition.text, now=clock.now())
+            await store.publish_definition(digest, definition.name, definition.text, context=context())
         # What payments were begun under and the settings no longer hold.
         older = {digest: parse(text, name=name) for digest, (name, text) in stored.items() if digest not in present}
         providers = composition.build_providers(

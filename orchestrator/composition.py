@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
@@ -37,6 +38,11 @@ from orchestrator.telemetry import emit
 
 _DEFAULTS = {Channel.PHONE: PHONE, Channel.DIGITAL: DIGITAL}
 _NAMES = (AUTHORIZE, *START.values(), SESSION_STATUS)
+
+try:
+    VERSION = metadata.version("payment-orchestrator")
+except metadata.PackageNotFoundError:  # a source tree that was never installed
+    VERSION = "0"
 
 
 class DoorIntake:

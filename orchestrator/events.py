@@ -50,6 +50,7 @@ _TABLE: dict[str, _Event] = {
     "webhook.heard": _event("info", "result reason state"),
     "webhook.postponed": _event("warning", "reason"),
     "webhook.refused": _event("warning", "reason origin"),
+    "access.denied": _event("warning", "reason origin"),
     "webhook.failed": _event("error"),
     "card_data.refused": _event("info", "reason"),
     "payer_data.erased": _event("info", "count reason"),

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
-from importlib import metadata
 from random import Random
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -38,10 +37,7 @@ Until = Literal["handed_over", "ended", "settled"]
 
 WAIT_POLL_S = 0.05
 
-try:
-    VERSION = metadata.version("payment-orchestrator")
-except metadata.PackageNotFoundError:  # a source tree that was never installed
-    VERSION = "0"
+VERSION = composition.VERSION
 
 
 class Orchestrator:
@@ -78,7 +74,9 @@ class Orchestrator:
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
             parts = await stack.enter_async_context(
-                assembly.opened(self.settings, self.store, self._definitions, clock=self._clock, random=self._random)
+                assembly.opened(
+                    self.settings, self.store, self._definitions, self._context, clock=self._clock, random=self._random
+                )
             )
             self._providers, self._vault, self._accounts = parts.providers, parts.vault, parts.accounts
             self._door = Door(self.store, self._vault, composition.DoorIntake(), self._accounts, self._context)
@@ -231,6 +229,11 @@ class Orchestrator:
         async with noting(self.store, self._context, "webhook"):
             why, sender = (composition.DoorIntake().text(*each) for each in (("why", why), ("sender", sender)))
         await self._ear.refuse(account, why, sender)
+
+    async def deny_access(self, door: str, sender: str, count: int) -> None:
+        """Write an entry that somebody came to a door without a valid token, so many times; raises `Unavailable`."""
+        details = {"reason": "unauthorized", "sender": sender, "count": count}
+        await self.store.note("access.denied", about=door, context=self._context(), details=details, result="failure")
 
     async def health(self) -> Health:
         """Sum up what a person should know or do; a database that does not answer is a finding, no error."""

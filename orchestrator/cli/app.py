@@ -28,6 +28,7 @@ from orchestrator.cli import (
     reconcile,
     refused,
     reviews,
+    roles,
     run,
     seal,
     serve,
@@ -81,6 +82,7 @@ app.command("health")(serve.health)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(definitions.app, name="definitions")
 database.app.command("rotate-keys")(erase.rotate_keys)
+database.app.command("roles")(roles.roles)
 app.add_typer(database.app, name="db")
 audit.app.command("erase")(erase.erase)
 for part in (seal, population, reconcile):

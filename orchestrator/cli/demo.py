@@ -41,9 +41,10 @@ from orchestrator.records import Query
 from orchestrator.sandbox import SandboxOptions
 from orchestrator.sandbox.bodies import FALLBACK_NUMBER
 from orchestrator.settings import load_settings
-from orchestrator.store import migrate
+from orchestrator.upgrading import upgrade_database
 
 TICK_S = 0.2
+DEMO = "cli:demo"
 PATIENCE_S = 50.0
 """After so long the demo stops waiting and says what is missing."""
 
@@ -164,9 +165,9 @@ async def _demo(payments: int, seed: int) -> bool:
         view.say(f"the provider's sandbox listens on {url}")
         config = write_settings(directory, url)
         settings = load_settings(config, environ)
-        await migrate.upgrade(settings.database_url)
+        await upgrade_database(settings.database_url, actor=DEMO)
         view.say(f"database {settings.describe()['database_url']}")
-        async with Orchestrator(settings, actor="cli:demo") as orchestrator:
+        async with Orchestrator(settings, actor=DEMO) as orchestrator:
             await _refuse_strangers(orchestrator)
             members = list(cast(payments, run=secrets.token_hex(2).upper(), seed=seed))
             stage = _Stage(

@@ -41,7 +41,7 @@ def seal_trail(context: typer.Context, person: Person = None, as_json: Json = Fa
     settings, clock, here = settings_of(context), SystemClock(), actor(person)
 
     async def work() -> Seal | None:
-        async with writing(settings) as store:
+        async with writing(settings, notes_only=True) as store:
             sealer = sealing.build_sealer(
                 settings, store, clock, lambda: Context(clock.now(), here, composition.origin(), version=VERSION)
             )
@@ -171,7 +171,7 @@ def close_failure(
     closing = Closing(when("--ended", ended) or here.now, *said.values())
 
     async def work() -> None:
-        async with writing(settings) as store:
+        async with writing(settings, notes_only=True) as store:
             await store.close_failure(number, closing, here)
 
     run(work())

@@ -10,13 +10,12 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, insert, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy import text as sql
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.entry import Entry
-from orchestrator.domain.errors import IntegrityViolated, InvalidInput
+from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.payment import ENDED, Payment, State
 from orchestrator.records import Holds, Query
 from orchestrator.store.access import Database
@@ -134,32 +133,6 @@ class Reads:
         """Give every published definition: digest to name and masked text."""
         rows = await self._rows(select(definition.c.digest, definition.c.name, definition.c.text))
         return {row["digest"]: (row["name"], row["text"]) for row in rows}
-
-    async def publish_definition(self, digest: str, name: str, text: str, *, now: datetime) -> None:
-        """
-        Keep a definition's masked text by its digest; equal ones are one row.
-
-        Raises:
-            IntegrityViolated: The digest is there with another text.
-
-        Crash: the row is there or not; the same call again is safe.
-        """
-        dialect: Any = sqlite if self._database.dialect == "sqlite" else postgresql
-        row = {"digest": digest, "name": name, "text": text, "created_at": now}
-        kept = select(definition.c.text).where(definition.c.digest == digest)
-
-        async def work(connection: AsyncConnection) -> str | None:
-            there: str | None = await connection.scalar(kept)
-            if there is not None:
-                return there
-            if self._database.dialect == "sqlite":
-                await connection.execute(insert(definition), [row])
-            else:
-                await connection.execute(dialect.insert(definition).on_conflict_do_nothing(), [row])
-            return await connection.scalar(kept)
-
-        if await self._database.write(work) != text:
-            raise IntegrityViolated("a definition's text is not the one that its digest was made of")
 
     @asynccontextmanager
     async def snapshot(self, *, page: int = MOST) -> AsyncIterator[Snapshot]:

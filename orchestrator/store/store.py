@@ -22,6 +22,7 @@ from orchestrator.store import migrate
 from orchestrator.store.access import Database, Sleep
 from orchestrator.store.claims import Claims
 from orchestrator.store.controls import Controls
+from orchestrator.store.grants import grant_findings
 from orchestrator.store.hints import listen
 from orchestrator.store.host import Joined, joined
 from orchestrator.store.identity import demand_identity, demand_rights, demand_writable_file, findings
@@ -86,13 +87,14 @@ class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, 
         """`sqlite` or `postgresql`."""
         return self._database.dialect
 
-    async def open(self, *, to_write: bool = True) -> None:
+    async def open(self, *, to_write: bool = True, notes_only: bool = False) -> None:
         """
         Make sure that the database is the one this version writes, and that it may be written to.
 
         Args:
             to_write: `False` opens what was changed by hand or is read-only, too: to read
                 and to verify it.
+            notes_only: For who writes administrative entries, but no payment: the sealer, an examiner.
 
         Raises:
             DatabaseMismatch: It is behind, ahead, changed by hand, or not ours; says what to do.
@@ -105,7 +107,7 @@ class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, 
                 demand_writable_file(file)  # before a connection, which leaves files beside this one
             (await migrate.status(self._database)).demand()
             if to_write:
-                await self._database.read(self._demand)
+                await self._database.read(lambda connection: self._demand(connection, notes_only=notes_only))
             if to_write and self._witness is not None:
                 await self._database.read(self._witness.begin)
                 self._database.guard = self._witness
@@ -113,9 +115,9 @@ class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, 
             await self._database.close()
             raise
 
-    async def _demand(self, connection: AsyncConnection) -> None:
+    async def _demand(self, connection: AsyncConnection, *, notes_only: bool) -> None:
         if self._database.dialect == "postgresql":
-            await demand_rights(connection)
+            await demand_rights(connection, notes_only=notes_only)
         await demand_identity(connection, migrate.head())
 
     @property
@@ -193,12 +195,16 @@ class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, 
 
     async def schema_findings(self) -> Sequence[str]:
         """
-        Tell what is wrong with the schema as a whole: with tables, keys, triggers, views and their record.
+        Tell what is wrong with the schema as a whole: tables, keys, triggers, views, their record, and grants.
 
         Raises:
             Unavailable: The database does not answer.
         """
-        return await self._database.read(lambda connection: findings(connection, migrate.head()))
+
+        async def work(connection: AsyncConnection) -> Sequence[str]:
+            return [*await findings(connection, migrate.head()), *await grant_findings(connection)]
+
+        return await self._database.read(work)
 
     async def clock_offset(self, clock: Clock) -> float:
         """

@@ -99,12 +99,15 @@ async def test_nothing_is_sent_without_its_intent_while_no_write_is_taken_and_al
         store = Troubled(orchestrator.store)
         orchestrator.store = store  # type: ignore[assignment]
 
+        # A full file may have room for a claim, or none.
+        wanted = ("record", "claim") if kind == "sqlite" else ("record",)
+
         async with orchestrator.worker():
             async with asyncio.timeout(30):
-                while sum(isinstance(error, Unavailable) for verb, error in store.raised if verb == "record") < 2:
+                while sum(isinstance(error, Unavailable) for verb, error in store.raised if verb in wanted) < 2:
                     await asyncio.sleep(0.01)
             # On a busy machine a claim may lapse in the middle of it.
-            assert {type(error) for verb, error in store.raised if verb == "record"} <= {Unavailable, Fenced}
+            assert {type(error) for verb, error in store.raised if verb in wanted} <= {Unavailable, Fenced}
             if kind in ("sqlite", "disk full"):
                 assert any("no room left on its disk" in str(error) for _, error in store.raised)
             if kind != "sqlite":

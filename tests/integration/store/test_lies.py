@@ -21,7 +21,7 @@ from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.payment import Payment, State
 from orchestrator.store import SqlStore
 from orchestrator.store.rows import row_of, row_of_entry
-from tests.integration.store.makers import PAID, T0, at, birth, forged, notes, outside, walk
+from tests.integration.store.makers import PAID, T0, at, birth, context, forged, notes, outside, walk
 
 Statements = Sequence[tuple[str, Sequence[Any]]]
 
@@ -42,7 +42,7 @@ class Scene:
 async def set_scene(store: SqlStore) -> Scene:
     live = await store.record(outside((await store.submit(birth("LIVE"))), "authorize", due=at(9)))
     done = await store.record(outside((await store.submit(birth("DONE"))), *PAID))
-    await store.publish_definition("d1", "authorize.xml", "<x/>", now=T0)
+    await store.publish_definition("d1", "authorize.xml", "<x/>", context=context())
     return Scene(live, done, await store.entries(live.id))
 
 
