@@ -15,11 +15,11 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from orchestrator.claim import SKEW_REFUSED_S
+from orchestrator.compliance import Failure, Lag
 from orchestrator.domain.account import Account
 from orchestrator.domain.entry import instant
 from orchestrator.domain.errors import DatabaseDamaged, Unavailable, WentBack
 from orchestrator.ports import Clock, Providers, Store
-from orchestrator.records import Failure, Lag
 from orchestrator.traffic import BEGUN, OVER, Trouble, standing
 from orchestrator.webhook import UNMATCHED
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 
+from orchestrator.compliance import Placed
 from orchestrator.domain.entry import ADMIN_EDGES, NO_HASH, Entry, body_hash, canonical
 from orchestrator.domain.machine import START, edges
-from orchestrator.records import Placed
 
 PAYMENT_CHAIN = "pay-"
 _TOLD = ("chain", "seq", "trigger", "from", "to", "at", "actor", "origin", "kind", "result", "about")

@@ -17,10 +17,10 @@ from orchestrator.audit.chain import PAYMENT_CHAIN
 from orchestrator.audit.merkle import Log
 from orchestrator.audit.notes import Verifier, read_note
 from orchestrator.audit.periods import Books, Ledger, Period, Unreadable, signers
+from orchestrator.compliance import Seal
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.payment import Payment
-from orchestrator.records import Seal
 
 MOST_GAPS = 1000
 COUNTED = ("entries", "payments_created", "payments_begun", "sessions_asked", "sessions_resolved", "sessions_open")

@@ -29,10 +29,10 @@ from typing import Any, BinaryIO, Literal
 from orchestrator.audit.exported import FORMAT, LEAVES, MANIFEST, SIGNATURE
 from orchestrator.audit.notes import Checkpoint, Signer, signed_note
 from orchestrator.audit.verify import Archive, Trail
+from orchestrator.compliance import Placed
 from orchestrator.domain.entry import canonical, instant
 from orchestrator.domain.errors import ConfigurationError, IntegrityViolated, InvalidInput
 from orchestrator.files import sync_directory
-from orchestrator.records import Placed
 
 CSV_COLUMNS = (
     "chain", "seq", "at", "actor", "origin", "kind", "result", "about", "trigger", "from", "to", "leaf", "hash", "body",

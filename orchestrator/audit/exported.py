@@ -20,11 +20,11 @@ from orchestrator.audit.chain import Finding, Story, read_chain
 from orchestrator.audit.merkle import HASH_BYTES
 from orchestrator.audit.notes import LONGEST_NOTE, Note, Verifier, read_note
 from orchestrator.audit.verify import Unreadable
+from orchestrator.compliance import Leaf, Placed, Seal
 from orchestrator.domain.entry import BODY_VERSION, NO_HASH, Entry, body_hash, canonical, instant
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.machine import START
 from orchestrator.domain.payment import Payment
-from orchestrator.records import Leaf, Placed, Seal
 
 LONGEST_LINE = 1 << 20
 """Bytes; our longest bodies are a few thousand."""

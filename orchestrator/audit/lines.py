@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
 
+from orchestrator.compliance import Leaf
 from orchestrator.domain.entry import Entry, instant
-from orchestrator.records import Leaf
 
 LONGEST_LINE = 1 << 17
 _HASH = re.compile(r"[0-9a-f]{64}")

@@ -13,8 +13,8 @@ from pathlib import Path
 from orchestrator.audit.chain import Finding
 from orchestrator.audit.merkle import Log
 from orchestrator.audit.notes import Note, Verifier, read_note
+from orchestrator.compliance import Leaf, Seal
 from orchestrator.domain.errors import InvalidInput
-from orchestrator.records import Leaf, Seal
 
 LOG = "log"
 """What a finding about the log names where others name a chain."""

@@ -12,8 +12,8 @@ from enum import StrEnum
 
 from orchestrator.audit.periods import Period
 from orchestrator.audit.statement import OPEN, PAID, Line
+from orchestrator.compliance import Booked
 from orchestrator.domain.outcome import MoneyFact
-from orchestrator.records import Booked
 
 
 class Result(StrEnum):

@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Protocol
 
 from orchestrator.audit.notes import Note, Verifier
+from orchestrator.compliance import Booked, Leaf, Placed, Seal
 from orchestrator.domain.entry import Entry, instant
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.payment import Payment
-from orchestrator.records import Booked, Leaf, Placed, Seal
 
 Unreadable = Callable[[str, int | None], None]
 """Told the chain or payment id, and the entry's number, of a row that holds no value of ours."""

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 from orchestrator.audit.merkle import Log, consistency_proof, inclusion_proof
 from orchestrator.audit.notes import Note
+from orchestrator.compliance import Leaf, Seal
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.errors import InvalidInput, NotFound
-from orchestrator.records import Leaf, Seal
 
 FORMAT = "payment-orchestrator/proof/1"
 Range = tuple[int, int]

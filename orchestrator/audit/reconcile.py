@@ -21,9 +21,9 @@ from zlib import crc32
 from orchestrator.audit.matching import FINE, Pair, Result, match
 from orchestrator.audit.periods import Books, Period
 from orchestrator.audit.statement import Line, Statement
+from orchestrator.compliance import Booked
 from orchestrator.domain.entry import instant
 from orchestrator.domain.errors import InvalidInput
-from orchestrator.records import Booked
 
 PARTS = 64
 """A million lines make parts of 16,000, which are a few megabytes each."""

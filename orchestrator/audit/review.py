@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 
 from orchestrator.audit.periods import Books, Ledger
 from orchestrator.audit.rules import RULES, RULES_VERSION, Finding, hold_of, of_chain, of_entry, worth_reading
+from orchestrator.compliance import Seal
 from orchestrator.domain.entry import canonical
-from orchestrator.records import Seal
 
 MOST_FINDINGS = 1000
 """So many are kept word for word; the digest is over all of them."""

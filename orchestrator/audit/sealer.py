@@ -16,10 +16,10 @@ from typing import Any, Protocol
 from orchestrator.audit.lines import checkpoint_line, leaf_line
 from orchestrator.audit.merkle import Log
 from orchestrator.audit.notes import Checkpoint, Note, Signer, read_note, signed_note
+from orchestrator.compliance import Lag, Leaf, Seal
 from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import ControlFailed, InvalidInput, Unavailable
 from orchestrator.ports import Clock
-from orchestrator.records import Lag, Leaf, Seal
 from orchestrator.telemetry import emit
 
 LOG, EXPORT = "seal", "export"

@@ -19,9 +19,9 @@ from orchestrator.audit.invariants import check
 from orchestrator.audit.log import LOG, NO_EVIDENCE, Evidence, LogCheck, walk_log
 from orchestrator.audit.notes import read_note
 from orchestrator.audit.observed import NOTHING, Observed
+from orchestrator.compliance import Leaf, Placed, Seal
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.payment import Payment
-from orchestrator.records import Leaf, Placed, Seal
 
 __all__ = ["Finding", "Report", "Trail", "verify"]
 

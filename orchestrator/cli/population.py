@@ -22,10 +22,10 @@ from orchestrator.cli.records import print_json
 from orchestrator.cli.session import Json, Person, actor, reading, run, settings_of, writing
 from orchestrator.cli.show import cell, console, new_table
 from orchestrator.clock import SystemClock
+from orchestrator.compliance import Seal
 from orchestrator.domain.entry import Context, instant
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.orchestrator import VERSION
-from orchestrator.records import Seal
 from orchestrator.settings import Settings
 
 MOST_NONCE = 200

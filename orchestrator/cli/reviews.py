@@ -21,9 +21,9 @@ from orchestrator.cli.records import print_json
 from orchestrator.cli.session import Json, reading, run, settings_of, writing
 from orchestrator.cli.show import cell, console, new_table
 from orchestrator.clock import SystemClock
+from orchestrator.compliance import Review, Signed
 from orchestrator.domain.entry import instant
 from orchestrator.domain.errors import InvalidInput
-from orchestrator.records import Review, Signed
 from orchestrator.settings import Settings
 
 MAX_TEXT, MAX_TICKET = 2000, 200

@@ -18,11 +18,11 @@ from orchestrator.cli.records import print_json
 from orchestrator.cli.session import Json, Person, actor, reading, run, settings_of, writing
 from orchestrator.cli.show import cell, console, new_table
 from orchestrator.clock import SystemClock
+from orchestrator.compliance import Closing, Failure, Seal
 from orchestrator.domain.entry import Context, instant
 from orchestrator.domain.errors import ConfigurationError, InvalidInput
 from orchestrator.orchestrator import VERSION
 from orchestrator.privacy.signing import new_key_line
-from orchestrator.records import Closing, Failure, Seal
 
 MAX_TEXT = 500
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from sqlalchemy import case, exists, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.compliance import Closing, Failure
 from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import NotFound
-from orchestrator.records import Closing, Failure
 from orchestrator.store.admin import Admin
 from orchestrator.store.registers import control_failure
 

@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, func, literal, select, tuple_
 from sqlalchemy import text as sql
 
+from orchestrator.compliance import Booked, Seal
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.payment import ENDED, Payment
-from orchestrator.records import Booked, Seal
 from orchestrator.store.access import Database
 from orchestrator.store.registers import checkpoint, log_leaf, schema_record
 from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, payment_of

@@ -11,9 +11,9 @@ from datetime import datetime
 from sqlalchemy import and_, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.compliance import Review, Signed
 from orchestrator.domain.entry import Context, instant
 from orchestrator.domain.errors import InvalidInput, NotFound
-from orchestrator.records import Review, Signed
 from orchestrator.store.admin import Admin
 from orchestrator.store.ledger import Ledger, Ledgers
 from orchestrator.store.registers import log_leaf, review

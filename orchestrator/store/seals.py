@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import RowMapping, Select, delete, exists, func, insert, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.records import Lag, Leaf, Seal
+from orchestrator.compliance import Lag, Leaf, Seal
 from orchestrator.store.access import Database
 from orchestrator.store.incarnation import life_of
 from orchestrator.store.registers import checkpoint, incarnation, log_leaf

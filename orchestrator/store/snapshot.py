@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Select, TextClause, and_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.compliance import Leaf, Placed, Seal
 from orchestrator.domain.entry import instant
 from orchestrator.domain.errors import IntegrityViolated, Unavailable
 from orchestrator.domain.payment import Payment
-from orchestrator.records import Leaf, Placed, Seal
 from orchestrator.store.faults import Silent, heard, unavailable
 from orchestrator.store.registers import checkpoint, incarnation, log_leaf
 from orchestrator.store.rows import ENTRY_COLUMNS, payment_of

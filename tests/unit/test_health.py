@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.compliance import Failure, Lag
 from orchestrator.domain.condition import Condition
 from orchestrator.domain.entry import NO_HASH, Context, Entry, sealed_entry
 from orchestrator.domain.errors import DatabaseDamaged, Unavailable, WentBack
 from orchestrator.health import Colour, Health, Terms, examine
-from orchestrator.records import Failure, Holds, Lag, Pause
+from orchestrator.records import Holds, Pause
 
 NOW = datetime(2026, 11, 24, 0, 5, tzinfo=UTC)
 TERMS = Terms(hold_age_s=3600, worker_life_s=8, seal_late_s=120)

@@ -12,10 +12,11 @@ from orchestrator.audit.completeness import completeness
 from orchestrator.audit.periods import Period
 from orchestrator.audit.review import MOST_FINDINGS, Limits, Reviewed, review, review_of
 from orchestrator.audit.rules import Finding
+from orchestrator.compliance import Signed
 from orchestrator.domain.entry import Context, canonical
 from orchestrator.domain.errors import IntegrityViolated, InvalidInput, NotFound
 from orchestrator.domain.payment import HoldReason
-from orchestrator.records import Record, Signed
+from orchestrator.records import Record
 from orchestrator.store import SqlStore
 from orchestrator.store.reviews import same_person
 from tests.integration.audit.books import DAY, MIDNIGHT, TRUSTED, Paged, cut, read_only, seal, stories, url

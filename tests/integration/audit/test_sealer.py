@@ -12,9 +12,9 @@ import pytest
 from orchestrator.audit.lines import Told, read_lines
 from orchestrator.audit.notes import read_note
 from orchestrator.audit.sealer import Sealer, Terms, late
+from orchestrator.compliance import Closing
 from orchestrator.domain.errors import ControlFailed, IntegrityViolated, NotFound
 from orchestrator.privacy.signing import SigningKey
-from orchestrator.records import Closing
 from orchestrator.sinks import FileSink, HashLines, SyslogSink
 from orchestrator.store import SqlStore
 from orchestrator.upkeep import Upkeep

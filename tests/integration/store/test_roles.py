@@ -13,10 +13,10 @@ from orchestrator.audit import verify
 from orchestrator.audit.export import export
 from orchestrator.audit.sealer import Sealer
 from orchestrator.clock import SystemClock
+from orchestrator.compliance import Closing
 from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import ConfigurationError, InvalidInput
 from orchestrator.privacy.signing import new_key_line, signing_keys
-from orchestrator.records import Closing
 from orchestrator.sandbox import Sandbox, SandboxOptions
 from orchestrator.store import SqlStore, migrate
 from orchestrator.store.access import Database

@@ -9,9 +9,9 @@ import pytest
 from orchestrator.audit.chain import Story
 from orchestrator.audit.export import line_of
 from orchestrator.audit.exported import LONGEST_LINE, read_export
+from orchestrator.compliance import Placed
 from orchestrator.domain.entry import body_hash
 from orchestrator.domain.errors import InvalidInput
-from orchestrator.records import Placed
 from tests.unit.audit.tales import completed
 
 CANARY = "Ada Canary"

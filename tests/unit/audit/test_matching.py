@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.audit.matching import Pair, Result, match
 from orchestrator.audit.periods import Period
 from orchestrator.audit.statement import Line
-from orchestrator.records import Booked
+from orchestrator.compliance import Booked
 from tests.integration.store.makers import T0, at
 
 DAY = Period(T0 - timedelta(hours=12), T0 + timedelta(hours=12))

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from orchestrator.audit.periods import Period
 from orchestrator.audit.reconcile import reconcile
 from orchestrator.audit.statement import Statement
+from orchestrator.compliance import Booked
 from orchestrator.domain.entry import instant
 from orchestrator.domain.money import Money
 from orchestrator.privacy.guard import refuse_card_data
-from orchestrator.records import Booked
 from tests.unit.audit.test_matching import DAY, payment
 
 REFERENCES = st.sampled_from([f"INV-{number}" for number in range(12)])
