@@ -12,6 +12,7 @@ from random import Random
 
 from orchestrator import composition, sealing
 from orchestrator.audit.sealer import LOG
+from orchestrator.audit.watchman import VERIFY
 from orchestrator.claim import Claims, Rhythm
 from orchestrator.domain.account import Account
 from orchestrator.domain.entry import Context
@@ -93,7 +94,8 @@ def _upkeep(settings: Settings, store: SqlStore, clock: Clock, claims: Claims) -
     """Give the controls that a worker keeps up."""
     sealer = sealing.build_sealer(settings, store, clock, claims.context)
     retention = sealing.build_retention(settings, store, clock, claims.context)
-    kept: Sequence[tuple[str, Control | None]] = ((LOG, sealer), (RETENTION, retention))
+    watchman = sealing.build_watchman(settings, store, clock)
+    kept: Sequence[tuple[str, Control | None]] = ((LOG, sealer), (RETENTION, retention), (VERIFY, watchman))
     return [Upkeep(control, name, store, claims.context) for name, control in kept if control is not None]
 
 

@@ -103,6 +103,7 @@ _TABLE: dict[str, _Event] = {
     "database.rewound": _event("error", "reason fix"),
     "control.failed": _event("error", "control reason"),
     "seal.made": _event("info", "size"),
+    "trail.verified": _event("debug", "count findings"),
     "seal.measured": _event("debug", "waiting since_s"),
     "seal.off": _event("warning", "reason"),
     "signing_key.created": _event("warning", "path key"),

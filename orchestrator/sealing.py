@@ -10,6 +10,7 @@ from datetime import datetime
 
 from orchestrator.audit.lines import entry_line, erased_line
 from orchestrator.audit.sealer import Sealer, Terms
+from orchestrator.audit.watchman import Watchman
 from orchestrator.composition import sqlite_path
 from orchestrator.domain.entry import Context, Entry
 from orchestrator.domain.errors import ControlFailed
@@ -112,6 +113,12 @@ def build_sealer(settings: Settings, store: SqlStore, clock: Clock, context: Cal
         emit("seal.off", reason=NO_KEY)
         return None
     return Sealer(store, signing, settings.seal.name, sinks(settings), clock, context, _terms(settings))
+
+
+def build_watchman(settings: Settings, store: SqlStore, clock: Clock) -> Watchman | None:
+    """Give who verifies beside the work; `None` where nobody is to."""
+    every_s = settings.seal.verify_every_s
+    return Watchman(store, verifiers(settings), clock, every_s) if every_s else None
 
 
 class EntryLines:

@@ -31,12 +31,14 @@ class Evidence:
         sinks: Files that leaves and hashes were carried to.
         announced: Whether an entry that no process of ours has told of in a sink is a finding. One whose
             process died in that very moment is found, too.
+        after: Only what came after this checkpoint is verified; a name for it, and the checkpoint.
     """
 
     keys: Sequence[Verifier] = ()
     notes: Sequence[tuple[str, Note]] = ()
     sinks: Sequence[Path] = ()
     announced: bool = False
+    after: tuple[str, Note] | None = None
 
 
 NO_EVIDENCE = Evidence()
@@ -58,6 +60,7 @@ class LogCheck:
     log: Log = field(default_factory=Log)
     _wanted: dict[int, list[tuple[str, Note]]] = field(default_factory=dict)
     _broken: bool = False
+    _base: int = 0
 
     def stored(self, seal: Seal) -> Iterable[Finding]:
         """Check a checkpoint of the database by itself, and remember its root."""
@@ -80,6 +83,9 @@ class LogCheck:
         yield from self._signed(note, "the checkpoint")
         self._wanted.setdefault(told.size, []).append(("the checkpoint", note))
 
+    def __post_init__(self) -> None:
+        self._base = self.log.size
+
     def brought(self, name: str, note: Note) -> Iterable[Finding]:
         """
         Check a checkpoint from elsewhere, and remember its root.
@@ -91,7 +97,8 @@ class LogCheck:
             problem = "is a checkpoint of another database"
             raise InvalidInput(name, problem, f"this one's lives are {', '.join(self.lives)[:200]}")
         yield from self._signed(note, name)
-        self._wanted.setdefault(note.checkpoint.size, []).append((name, note))
+        if note.checkpoint.size > self._base:
+            self._wanted.setdefault(note.checkpoint.size, []).append((name, note))
 
     def _signed(self, note: Note, name: str) -> Iterable[Finding]:
         try:

@@ -17,6 +17,7 @@ from orchestrator.audit.chain import PAYMENT_CHAIN, Finding, Story, read_rows
 from orchestrator.audit.elsewhere import Carried, Key, SinkCheck
 from orchestrator.audit.invariants import check
 from orchestrator.audit.log import LOG, NO_EVIDENCE, Evidence, LogCheck, walk_log
+from orchestrator.audit.merkle import Log
 from orchestrator.audit.notes import read_note
 from orchestrator.audit.observed import NOTHING, Observed
 from orchestrator.compliance import Leaf, Placed, Seal
@@ -53,6 +54,10 @@ class Trail(Protocol):
         """Give the checkpoints, the smallest first, page by page."""
         ...
 
+    async def seal_of_size(self, size: int) -> Seal | None:
+        """Give the seal over so many leaves, if there is one."""
+        ...
+
     async def lives(self) -> Sequence[str]:
         """Give the database's lives, the present one last."""
         ...
@@ -73,8 +78,8 @@ class Trail(Protocol):
 class Archive(Protocol):
     """Where a trail is read from: a store, or a copy of one."""
 
-    def snapshot(self) -> AbstractAsyncContextManager[Trail]:
-        """Give the trail as it is now, however long the reading takes."""
+    def snapshot(self, *, since: int = 0) -> AbstractAsyncContextManager[Trail]:
+        """Give the trail as it is now, however long the reading takes; or what came after so many leaves."""
         ...
 
     async def schema_findings(self) -> Sequence[str]:
@@ -108,10 +113,11 @@ async def verify(archive: Archive, observed: Observed = NOTHING, evidence: Evide
     Args:
         archive: A store, or a copy of one.
         observed: What was seen beside the database, where somebody watched.
-        evidence: Keys, old checkpoints and sinks to hold the database against.
+        evidence: Keys, old checkpoints and sinks to hold the database against. With `evidence.after` only what
+            came after that checkpoint is read: its leaves, and whole the chains and payments that have grown.
 
     Raises:
-        InvalidInput: A checkpoint of the evidence is another log's.
+        InvalidInput: A checkpoint of the evidence is another log's, or `after` is none of this log's.
         Unavailable: The database does not answer.
     """
     counts: Counter[str] = Counter(entries=0, chains=0, payments=0, leaves=0, checkpoints=0, waiting=0)
@@ -120,7 +126,9 @@ async def verify(archive: Archive, observed: Observed = NOTHING, evidence: Evide
     async with AsyncExitStack() as stack:
         # Before the snapshot: what they tell of by then is in it.
         sinks = [_opened(path, stack) for path in evidence.sinks]
-        trail = await stack.enter_async_context(archive.snapshot())
+        after = evidence.after
+        since = 0 if after is None else after[1].checkpoint.size
+        trail = await stack.enter_async_context(archive.snapshot(since=since))
         walks = (
             _walk(trail, counts, observed), _sealed(trail, counts, evidence, sinks), _carried(trail, counts, sinks),
             _announced(trail, sinks if evidence.announced else ()),
@@ -144,7 +152,7 @@ async def _sealed(
     trail: Trail, counts: Counter[str], evidence: Evidence, sinks: Sequence[Carried]
 ) -> AsyncIterator[list[Finding]]:
     """Fold the leaves into a log, and hold it against every checkpoint there is."""
-    check = LogCheck(evidence.keys, await trail.lives())
+    check = LogCheck(evidence.keys, await trail.lives(), await _base(trail, evidence))
     for name, note in evidence.notes:
         yield list(check.brought(name, note))
     for carried in sinks:
@@ -154,6 +162,23 @@ async def _sealed(
         yield found
     counts["leaves"] = check.log.size
     yield [Finding("leaf", leaf.chain_id, leaf.seq, "the leaf's entry is gone") for leaf in await trail.astray()]
+
+
+async def _base(trail: Trail, evidence: Evidence) -> Log:
+    """Give the log to go on from: empty, or as the checkpoint left it after which is read."""
+    if evidence.after is None:
+        return Log()
+    name, note = evidence.after
+    seal = await trail.seal_of_size(note.checkpoint.size)
+    if seal is None or seal.root != note.checkpoint.root:
+        raise InvalidInput(name, "is no checkpoint of this log", "verify the whole trail with --checkpoint")
+    try:
+        log = Log.unpacked(seal.size, seal.nodes)
+    except ValueError:
+        log = Log()
+    if log.root != seal.root:
+        raise InvalidInput(name, "can't be gone on from: its nodes were changed", "verify the whole trail")
+    return log
 
 
 def _of_sink(check: LogCheck, name: str, text: str) -> list[Finding]:

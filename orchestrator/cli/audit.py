@@ -66,6 +66,10 @@ Announced = Annotated[
         "--announced", help="Also find entries that no process has told a sink of; give every host's sink for that."
     ),
 ]
+After = Annotated[
+    Path | None,
+    typer.Option("--after", metavar="FILE", help="Verify only what came after this checkpoint."),
+]
 Exports = Annotated[
     Path | None,
     typer.Option(
@@ -82,6 +86,7 @@ def verify_trail(
     checkpoint: Checkpoints = None,
     sink: Sinks = None,
     announced: Announced = False,
+    after: After = None,
     exported: Exports = None,
     as_json: Json = False,
 ) -> None:
@@ -90,13 +95,16 @@ def verify_trail(
 
     Rows, chains, replayed states, columns against bodies, what must be true of
     every payment; leaves, roots and signatures; checkpoints and hashes that were
-    kept elsewhere. With --export, an export instead of the database: then only
+    kept elsewhere. With --after, what came after a checkpoint: its leaves, and whole
+    the chains that have grown since. With --export, an export instead of the database: then only
     its files are needed. Reads only. Exit status 1 if anything does not hold.
     """
     settings = settings_of(context)
     if exported is not None and sink is None:
         sink = []  # the settings' sink is of another moment
     evidence = evidence_of(settings, key or (), checkpoint or (), sink, announced=announced)
+    if after is not None:
+        evidence = replace(evidence, after=(str(after), read_note(text_of(after), str(after))))
 
     async def work() -> Report:
         if exported is not None:
@@ -122,6 +130,8 @@ def verify_trail(
 async def _verified(exported: Path, evidence: Evidence) -> Report:
     """Verify an export."""
     manifest = read_manifest(exported)
+    if evidence.after is not None:
+        raise InvalidInput("--after", "does not go with --export", "an export is read whole")
     if evidence.sinks and not manifest.whole:
         raise InvalidInput("--sink", "tells of more than an export of a period holds", "export the whole trail")
     found = list(check_manifest(manifest, evidence.keys))

@@ -85,7 +85,8 @@ def new_key(name: Annotated[str, typer.Argument(metavar="NAME", help="The key's 
     Print the line of a new signing key, for the file or secret of `seal.signing_key`.
 
     To rotate: append the line, so that both keys sign; seal once; give out the new
-    verifier key; take the old line away.
+    verifier key; take the old line away, and keep the old verifier key in
+    seal.public_keys, since old checkpoints have its signature alone.
     """
     if not name or len(name) > 150 or not all("!" <= letter <= "~" and letter != "+" for letter in name):
         raise InvalidInput("NAME", "can't be a key's name", "1 to 150 printable ASCII characters, no blank, no plus")

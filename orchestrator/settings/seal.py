@@ -31,6 +31,7 @@ class SealSettings(Frozen):
         syslog: `host:port` of a syslog server that is told leaves and checkpoints by UDP.
         every_s: Whatever waits for so many seconds is sealed.
         entries: So many waiting entries are sealed at once.
+        verify_every_s: How often a worker verifies what has been added since the last time; 0 for never.
     """
 
     name: Annotated[str, Field(pattern=r"^[!-*,-~]{1,150}$")] = "payment-orchestrator"
@@ -40,3 +41,4 @@ class SealSettings(Frozen):
     syslog: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\[\]_-]+:[0-9]{1,5}$")] | None = None
     every_s: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30.0
     entries: Annotated[int, Field(ge=1, le=100_000)] = 500
+    verify_every_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 300.0

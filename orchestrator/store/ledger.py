@@ -46,11 +46,6 @@ class Ledger(Snapshot):
         rows = await self._rows(select(checkpoint).order_by(checkpoint.c.size.desc()))
         return seal_of(rows[0]) if rows else None
 
-    async def seal_of_size(self, size: int) -> Seal | None:
-        """Give the seal over so many leaves, if there is one."""
-        rows = await self._rows(select(checkpoint).where(checkpoint.c.size == size))
-        return seal_of(rows[0]) if rows else None
-
     async def waiting(self) -> int:
         """Count the entries that wait for their leaf."""
         (row,) = await self._rows(select(func.count().label("count")).select_from(unsealed))

@@ -135,15 +135,15 @@ class Reads:
         return {row["digest"]: (row["name"], row["text"]) for row in rows}
 
     @asynccontextmanager
-    async def snapshot(self, *, page: int = MOST) -> AsyncIterator[Snapshot]:
+    async def snapshot(self, *, page: int = MOST, since: int = 0) -> AsyncIterator[Snapshot]:
         """
-        Read everything as it is at one moment, however long it takes.
+        Read everything as it is at one moment, however long it takes; with `since`, what came after so many leaves.
 
         Raises:
             Unavailable: The database does not answer.
         """
         async with self._database.snapshot() as connection:
-            yield Snapshot(connection, page)
+            yield Snapshot(connection, page, since)
 
     async def all_entries(self) -> AsyncIterator[Entry]:
         """Give every entry, by chain and number, of one moment."""

@@ -37,7 +37,9 @@ _SEAL = "l.idx, l.hash, u.seq as waiting from audit_entry e" + "".join(
 _PLACED = " ".join(["select", *(f"e.{name}," for name in ENTRY_COLUMNS), _SEAL])
 _KEYS = "select e.chain_id, e.seq from audit_entry e"
 _ORDER = "order by e.chain_id, e.seq limit :most"
-_BEHIND = f"where (e.chain_id, e.seq) > (:chain, :seq) {_ORDER}"
+_BEHIND = "(e.chain_id, e.seq) > (:chain, :seq)"
+_TOUCHED = "select chain_id from log_leaf where idx >= :since union select chain_id from unsealed"
+"""The chains that have grown since then; each is read whole, because a chain is only as sound as its beginning."""
 _ALONE = text(f"{_PLACED} where e.chain_id = :chain and e.seq = :seq")
 _NOTHING = (None,) * 15
 """What stands for the other columns of a row that can't be read."""
@@ -57,14 +59,16 @@ class Snapshot:
     Args:
         connection: Holds the moment.
         page: How many rows are fetched at a time.
+        since: Only what has been added since the log had so many leaves: those chains, payments and leaves.
     """
 
     has_payments = True
     """Whether payments can be read, to be compared with their chains."""
 
-    def __init__(self, connection: AsyncConnection, page: int = MOST) -> None:
+    def __init__(self, connection: AsyncConnection, page: int = MOST, since: int = 0) -> None:
         self._connection = connection
         self._page = page
+        self._since = since
 
     async def entries(self, unreadable: Unreadable | None = None) -> AsyncIterator[Placed]:
         """
@@ -91,7 +95,12 @@ class Snapshot:
 
     async def _stored(self, place: Mapping[str, Any]) -> Sequence[Any]:
         """Give a page of entries' rows; one by one when the driver itself can't read one: that has its key alone."""
-        behind, values = _BEHIND if place else _ORDER, {"most": self._page, **place}
+        conditions = [_BEHIND] if place else []
+        values: dict[str, Any] = {"most": self._page, **place}
+        if self._since:
+            conditions.append(f"e.chain_id in ({_TOUCHED})")
+            values["since"] = self._since
+        behind = f"{'where ' if conditions else ''}{' and '.join(conditions)} {_ORDER}"
         try:
             return await self._plain(text(f"{_PLACED} {behind}"), values)
         except Unavailable:
@@ -109,6 +118,8 @@ class Snapshot:
         place = ""
         while True:
             statement = select(payment).where(payment.c.id > place).order_by(payment.c.id)
+            if self._since:
+                statement = statement.where(payment.c.id.in_(text(_TOUCHED).bindparams(since=self._since)))
             keys, found = await self._page_of(statement, [payment.c.id], payment_of, unreadable)
             for one in found:
                 yield one
@@ -118,18 +129,23 @@ class Snapshot:
 
     async def leaves(self) -> AsyncIterator[Sequence[Leaf]]:
         """Give the log's leaves in order, page by page."""
-        place = -1
+        place = self._since - 1
         while page := await self._rows(select(log_leaf).where(log_leaf.c.idx > place).order_by(log_leaf.c.idx)):
             yield [leaf_of_row(row) for row in page]
             place = page[-1]["idx"]
 
     async def seals(self) -> AsyncIterator[Sequence[Seal]]:
         """Give the checkpoints, the smallest first, page by page."""
-        place = -1
+        place = self._since
         ordered = select(checkpoint).order_by(checkpoint.c.size)
         while page := await self._rows(ordered.where(checkpoint.c.size > place)):
             yield [seal_of(row) for row in page]
             place = page[-1]["size"]
+
+    async def seal_of_size(self, size: int) -> Seal | None:
+        """Give the seal over so many leaves, if there is one."""
+        rows = await self._rows(select(checkpoint).where(checkpoint.c.size == size))
+        return seal_of(rows[0]) if rows else None
 
     async def lives(self) -> Sequence[str]:
         """Give the database's lives, the present one last."""
@@ -137,7 +153,7 @@ class Snapshot:
 
     async def astray(self) -> Sequence[Leaf]:
         """Give the leaves whose entry is gone; at most 1,000."""
-        return [leaf_of_row(row) for row in await self._rows(_ASTRAY)]
+        return [leaf_of_row(row) for row in await self._rows(_ASTRAY.where(log_leaf.c.idx >= self._since))]
 
     async def hashes(self, keys: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], bytes]:
         """Give the hashes of those entries that are there."""
