@@ -63,7 +63,12 @@ _BY_KIND = {
     "control.failed": "control.failed", "key.used": "key.used", "resolution.refused": "access.denied",
     "payment.late_result": "result.late",
 }  # fmt: skip
-_BY_FAMILY = {"access": "access.denied", "auth": "access.denied", "schema": "schema.changed", "card": "card.refused"}
+_BY_FAMILY = {
+    "access": "access.denied",
+    "auth": "access.denied",
+    "schema": "schema.changed",
+    "card_data": "card.refused",
+}
 """Kinds of these families, such as `access.denied`; of all but `schema` only those that tell of a refusal."""
 _REFUSED = ("denied", "refused")
 _FIRST_ATTEMPT = '"attempt":1,'

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from orchestrator.audit.log import Evidence
 from orchestrator.audit.notes import Verifier, read_note
-from orchestrator.audit.verify import Archive, verify
+from orchestrator.audit.verify import Archive, Report, verify
 from orchestrator.compliance import Seal
 from orchestrator.domain.errors import ControlFailed, InvalidInput
 from orchestrator.ports import Clock
@@ -83,11 +83,15 @@ class Watchman:
             raise ControlFailed(VERIFY, f"{error.field} {error.problem}") from None
         emit("trail.verified", count=report.counts["entries"], findings=report.counts["findings"])
         if not report.clean:
-            first = report.findings[0]
-            where = first.chain_id if first.seq is None else f"{first.chain_id} {first.seq}"
-            what = f"{report.counts['findings']} findings; {first.kind}, {where}: {first.what}"
-            raise ControlFailed(VERIFY, f"{what}; see `orchestrator audit verify`")
+            raise ControlFailed(VERIFY, f"{told_of(report)}; see `orchestrator audit verify`")
 
     async def failing(self) -> str:
         """Tell nothing: a round that is late is a database that does not answer, which health tells."""
         return ""
+
+
+def told_of(report: Report) -> str:
+    """Give a report with findings in one line: how many, and the first."""
+    first = report.findings[0]
+    where = first.chain_id if first.seq is None else f"{first.chain_id} {first.seq}"
+    return f"{report.counts['findings']} findings; {first.kind}, {where}: {first.what}"

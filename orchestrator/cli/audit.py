@@ -22,10 +22,11 @@ from orchestrator.audit.exported import ExportArchive, check_manifest, read_mani
 from orchestrator.audit.log import Evidence
 from orchestrator.audit.notes import LONGEST_NOTE, read_note
 from orchestrator.audit.verify import Report, verify
+from orchestrator.audit.watchman import VERIFY, told_of
 from orchestrator.cli.exits import FINDINGS
 from orchestrator.cli.queries import From, To, when
 from orchestrator.cli.records import print_json
-from orchestrator.cli.session import Json, Person, actor, reading, run, settings_of
+from orchestrator.cli.session import Json, Person, actor, reading, run, settings_of, writing
 from orchestrator.cli.show import cell, console, new_table
 from orchestrator.clock import SystemClock
 from orchestrator.domain.entry import Context, instant
@@ -87,6 +88,8 @@ def verify_trail(
     sink: Sinks = None,
     announced: Announced = False,
     after: After = None,
+    record: Annotated[bool, typer.Option("--record", help="Write down the result, and a failure as one.")] = False,
+    person: Person = None,
     exported: Exports = None,
     as_json: Json = False,
 ) -> None:
@@ -97,12 +100,16 @@ def verify_trail(
     every payment; leaves, roots and signatures; checkpoints and hashes that were
     kept elsewhere. With --after, what came after a checkpoint: its leaves, and whole
     the chains that have grown since. With --export, an export instead of the database: then only
-    its files are needed. Reads only. Exit status 1 if anything does not hold.
+    its files are needed. Reads only, but for --record: an entry `audit.verified`, and
+    a failure of the control if anything does not hold; then the exit status is 1.
     """
     settings = settings_of(context)
     if exported is not None and sink is None:
         sink = []  # the settings' sink is of another moment
     evidence = evidence_of(settings, key or (), checkpoint or (), sink, announced=announced)
+    if record and exported is not None:
+        raise InvalidInput("--record", "does not go with --export", "an export has nothing to write to")
+    here = Context(SystemClock().now(), actor(person), composition.origin(), version=VERSION)
     if after is not None:
         evidence = replace(evidence, after=(str(after), read_note(text_of(after), str(after))))
 
@@ -110,7 +117,10 @@ def verify_trail(
         if exported is not None:
             return await _verified(exported, evidence)
         async with reading(settings) as store:
-            return await verify(store, evidence=evidence)
+            report = await verify(store, evidence=evidence)
+        if record:
+            await _recorded(settings, report, here)
+        return report
 
     report = run(work())
     if as_json:
@@ -125,6 +135,16 @@ def verify_trail(
         print_report(report, console())
     if not report.clean:
         raise typer.Exit(FINDINGS)
+
+
+async def _recorded(settings: Settings, report: Report, here: Context) -> None:
+    """Write down that somebody has verified the trail, and what came of it."""
+    async with writing(settings, notes_only=True) as store:
+        counted = {name: report.counts[name] for name in ("entries", "leaves", "findings")}
+        result = "success" if report.clean else "failure"
+        await store.note("audit.verified", about="trail", context=here, details=counted, result=result)
+        if not report.clean:
+            await store.fail_control(VERIFY, told_of(report), here)
 
 
 async def _verified(exported: Path, evidence: Evidence) -> Report:

@@ -20,7 +20,7 @@ from orchestrator.cli.show import cell, console, new_table
 from orchestrator.clock import SystemClock
 from orchestrator.compliance import Closing, Failure, Seal
 from orchestrator.domain.entry import Context, instant
-from orchestrator.domain.errors import ConfigurationError, InvalidInput
+from orchestrator.domain.errors import ConfigurationError, ControlFailed, InvalidInput
 from orchestrator.orchestrator import VERSION
 from orchestrator.privacy.signing import new_key_line
 
@@ -36,7 +36,8 @@ def seal_trail(context: typer.Context, person: Person = None, as_json: Json = Fa
 
     Appends the waiting entries to the log, signs a checkpoint, and carries both to
     the sinks. Prints the newest checkpoint, a C2SP signed note, to be kept where
-    nobody can change it. Stopped at any moment, the next seal of anybody goes on.
+    nobody can change it. What keeps it from sealing is written down as a failure of
+    the control. Stopped at any moment, the next seal of anybody goes on.
     """
     settings, clock, here = settings_of(context), SystemClock(), actor(person)
 
@@ -48,7 +49,11 @@ def seal_trail(context: typer.Context, person: Person = None, as_json: Json = Fa
             if sealer is None:
                 fix = "set it to env:NAME or file:PATH; `orchestrator audit new-key` makes one"
                 raise ConfigurationError("seal.signing_key", "is missing", fix)
-            return await sealer.seal() or (await store.lag()).newest
+            try:
+                return await sealer.seal() or (await store.lag()).newest
+            except ControlFailed as error:
+                await store.fail_control(error.control, error.why, sealer.context())
+                raise
 
     newest = run(work())
     if as_json:

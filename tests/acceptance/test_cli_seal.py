@@ -1,6 +1,7 @@
 """The seal at the command line: seal, prove, verify by files alone, and every bad input with one clear error."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -83,12 +84,28 @@ def test_failures_are_listed_and_closed_with_everything_that_is_asked_for(comman
     failed = command("audit", "seal")
     assert failed.status == 3
     assert "export: " in failed.err
-    assert command("audit", "failures").status == 0
+    (failure,) = command("audit", "failures", "--json").json
+    assert (failure["control"], failure["owner"]) == ("export", None)
+    assert "control_failed" in command("health", "--json").out
+    (home / "orchestrator.db.seal").rmdir()
+    assert command("audit", "seal").status == 0
     said = ("--as", "ada", "--remediation", "r", "--issues", "i", "--further-action", "f")
     refused(command("audit", "close", "1", *said, "--prevention", " "), "--prevention", "empty")
-    missing = command("audit", "close", "1", *said, "--prevention", "p")
-    assert missing.status == 2
-    assert "no open failure" in missing.err
+    number = str(failure["id"])
+    assert command("audit", "close", number, *said, "--prevention", "p").status == 0
+    again = command("audit", "close", number, *said, "--prevention", "p")
+    assert (again.status, "no open failure" in again.err) == (2, True)
+
+
+def test_a_verification_is_written_down_when_that_is_asked_for(command, home, note):
+    assert command("audit", "verify", "--record", "--as", "ada").status == 0
+    with sqlite3.connect(home / "orchestrator.db") as connection:
+        connection.execute("drop trigger tr_audit_entry_update")
+    command("audit", "verify")
+
+    with sqlite3.connect(home / "orchestrator.db") as connection:
+        rows = connection.execute("select actor, result from audit_entry where kind = 'audit.verified'").fetchall()
+    assert rows == [("ada", "success")]
 
 
 BAD = {
