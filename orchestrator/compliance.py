@@ -72,7 +72,9 @@ class Placed(NamedTuple):
 
     @property
     def entry(self) -> Entry:
-        """The entry, for a row that can be one."""
+        """The entry; raises `TypeError` or `ValueError` for a row that can't be one."""
+        if any(type(text) is not str for text in (self.chain_id, *self[2:11])):
+            raise TypeError("a text is none")
         return Entry(
             self.chain_id, self.seq, self.trigger, self.from_state, self.to_state, datetime.fromisoformat(self.at),
             self.actor, self.origin, self.kind, self.result, self.about, self.prev_hash, self.hash, self.body,

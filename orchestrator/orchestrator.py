@@ -35,9 +35,7 @@ from orchestrator.worker import Worker
 
 Until = Literal["handed_over", "ended", "settled"]
 
-WAIT_POLL_S = 0.05
-
-VERSION = composition.VERSION
+WAIT_POLL_S, VERSION = 0.05, composition.VERSION
 
 
 class Orchestrator:
@@ -73,11 +71,10 @@ class Orchestrator:
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            parts = await stack.enter_async_context(
-                assembly.opened(
-                    self.settings, self.store, self._definitions, self._context, clock=self._clock, random=self._random
-                )
+            opened = assembly.opened(
+                self.settings, self.store, self._definitions, self._context, clock=self._clock, random=self._random
             )
+            parts = await stack.enter_async_context(opened)
             self._providers, self._vault, self._accounts = parts.providers, parts.vault, parts.accounts
             self._door = Door(self.store, self._vault, composition.DoorIntake(), self._accounts, self._context)
             self._ear = Ear(self.store, self._providers, self._vault, self._accounts, self._context, parts.acquaint)
@@ -237,8 +234,7 @@ class Orchestrator:
 
     async def health(self) -> Health:
         """Sum up what a person should know or do; a database that does not answer is a finding, no error."""
-        seal_late_s = sealing.late_s(self.settings)
-        terms = Terms(self.settings.hold_age_s, self.settings.worker.claim_life_s, seal_late_s)
+        terms = Terms(self.settings.hold_age_s, self.settings.worker.claim_life_s, sealing.late_s(self.settings))
         return await examine(self.store, self._providers, self._accounts, self._clock, terms)
 
     async def get(self, payment_id: str) -> Payment:

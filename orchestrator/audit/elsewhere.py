@@ -6,6 +6,7 @@ must be there, and be the same. That finds what no row of the database can show:
 that was cut off or rewritten before it was sealed, and a log that was made anew. Next: `verify`.
 """
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -81,13 +82,13 @@ class SinkCheck:
             yield list(self._compared(told, there, born))
 
     def _born(self) -> int:
-        """Give the line of the present life's first checkpoint: what was told before may have been lost with it."""
-        newest = 0
-        for number, note in self.carried.notes():
-            newest = number
-            if self._life(note) == self.lives[-1]:
-                return number
-        return newest + 1
+        """
+        Give the line of the present life's first checkpoint: what was told before may have been lost with it.
+
+        Without one that is everything: then this life has not been sealed yet.
+        """
+        begun = (number for number, note in self.carried.notes() if self._life(note) == self.lives[-1])
+        return next(begun, sys.maxsize)
 
     def _life(self, note: str) -> str:
         try:

@@ -91,7 +91,7 @@ async def estate(request: pytest.FixtureRequest, tmp_path: Path) -> Estate:
     async with made.store() as store:
         await record(store, tale(SEALED))
         await record(store, tale(OTHER))
-        await store.note("control.restored", about="x", context=context())
+        await store.note("clock.skew", about="x", context=context())
         await made.sealer(store).seal()
         await record(store, tale(TAIL))
     return made
@@ -228,7 +228,7 @@ async def test_17_a_log_made_anew_with_the_very_key_is_another_one_than_elsewher
 async def test_20_a_valid_entry_by_plain_sql_was_never_announced(estate: Estate) -> None:
     """Whoever writes in good form by hand leaves no line: even when the sealer has carried the entry away."""
     with intruder(estate.url) as it:
-        it.put(3, "admin-2026-11-24", trigger="note", kind="control.restored")
+        it.put(3, "admin-2026-11-24", trigger="note", kind="clock.skew")
         it.sql("insert into unsealed (chain_id, seq) values ('admin-2026-11-24', 3)")
     store = SqlStore(estate.url)
     await estate.sealer(store).seal()

@@ -40,7 +40,7 @@ async def notes(orchestrator: Orchestrator) -> list[dict[str, object]]:
         entry for chain in chains if chain.startswith("admin-") for entry in await orchestrator.store.entries(chain)
     ]
     # The beginning has its own: the schema, definitions, workers.
-    return [json.loads(entry.body) for entry in entries if entry.kind.startswith("resolution.")]
+    return [json.loads(entry.body) for entry in entries if entry.kind.startswith(("resolution.", "card_data."))]
 
 
 async def test_a_start_that_came_to_nothing_is_started_anew_once_a_person_says_so(

@@ -46,7 +46,7 @@ def rules(*chain: Entry, since=SINCE, until=UNTIL, limit=timedelta(hours=4)) -> 
     [
         (note("webhook.refused", reason="unauthorized", account="emea"), "access.denied"),
         (note("webhook.refused", reason="card_data", account="emea"), "card.refused"),
-        (note("card.refused", where="reference"), "card.refused"),
+        (note("card_data.refused", where="reference"), "card.refused"),
         (note("resolution.refused", refused="same_person_twice"), "access.denied"),
         (note("access.denied", reason="no rights"), "access.denied"),
         (note("clock.skew", offset_ms=7000), "clock.skew"),
