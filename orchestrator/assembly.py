@@ -93,9 +93,10 @@ async def opened(
 def _upkeep(settings: Settings, store: SqlStore, clock: Clock, claims: Claims) -> Sequence[Upkeep]:
     """Give the controls that a worker keeps up."""
     sealer = sealing.build_sealer(settings, store, clock, claims.context)
+    seal = sealer if sealer is not None else sealing.build_seal_watch(settings, store, clock)
     retention = sealing.build_retention(settings, store, clock, claims.context)
     watchman = sealing.build_watchman(settings, store, clock)
-    kept: Sequence[tuple[str, Control | None]] = ((LOG, sealer), (RETENTION, retention), (VERIFY, watchman))
+    kept: Sequence[tuple[str, Control | None]] = ((LOG, seal), (RETENTION, retention), (VERIFY, watchman))
     return [Upkeep(control, name, store, claims.context) for name, control in kept if control is not None]
 
 

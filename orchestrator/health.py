@@ -107,12 +107,14 @@ class Terms:
     Attributes:
         hold_age_s: How old a hold may get.
         worker_life_s: How long after its last beat a worker counts as gone.
-        seal_late_s: How long an entry may wait for its seal; `None` where nothing seals.
+        seal_late_s: How long an entry may wait for its seal.
+        seals: Whether this process's workers seal; else somebody else must.
     """
 
     hold_age_s: float
     worker_life_s: float
-    seal_late_s: float | None = None
+    seal_late_s: float = 120.0
+    seals: bool = True
 
 
 async def examine(
@@ -180,10 +182,10 @@ async def _of_controls(store: Database, terms: Terms, now: datetime) -> Iterable
         )
         for failure in await store.failures(only_open=True)
     ]  # fmt: skip
-    if terms.seal_late_s is None:
-        fix = "set seal.signing_key, and run a worker or `orchestrator audit seal`"
-        return [*found, Finding(Colour.AMBER, "not_sealed", detail="there is no key that signs", fix=fix)]
     lag = await store.lag()
+    if lag.newest is None and not terms.seals:
+        fix = "set seal.signing_key, or run `orchestrator audit seal` with it elsewhere, again and again"
+        return [*found, Finding(Colour.AMBER, "not_sealed", detail="nothing was ever sealed", fix=fix)]
     if lag.since is not None and lag.since < now - timedelta(seconds=terms.seal_late_s):
         detail = f"{lag.waiting} entries wait"
         found.append(Finding(Colour.RED, "seal_late", "", detail, "orchestrator audit seal; start a worker", lag.since))

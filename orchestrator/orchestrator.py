@@ -234,7 +234,8 @@ class Orchestrator:
 
     async def health(self) -> Health:
         """Sum up what a person should know or do; a database that does not answer is a finding, no error."""
-        terms = Terms(self.settings.hold_age_s, self.settings.worker.claim_life_s, sealing.late_s(self.settings))
+        settings, late_s = self.settings, sealing.terms_of(self.settings).late_s
+        terms = Terms(settings.hold_age_s, settings.worker.claim_life_s, late_s, sealing.seals(settings))
         return await examine(self.store, self._providers, self._accounts, self._clock, terms)
 
     async def get(self, payment_id: str) -> Payment:

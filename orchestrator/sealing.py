@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from orchestrator.audit.lines import entry_line, erased_line
-from orchestrator.audit.sealer import Sealer, Terms
+from orchestrator.audit.sealer import Sealer, SealWatch, Terms
 from orchestrator.audit.watchman import Watchman
 from orchestrator.composition import sqlite_path
 from orchestrator.domain.entry import Context, Entry
@@ -90,15 +90,14 @@ def file_sink(settings: Settings) -> FileSink | None:
     return FileSink(path) if path is not None else None
 
 
-def late_s(settings: Settings) -> float | None:
-    """Give how many seconds an entry may wait for its seal; `None` where nothing ever seals."""
-    # On SQLite a worker makes the key that is missing.
-    seals = settings.seal.signing_key is not None or sqlite_path(settings.database_url) is not None
-    return _terms(settings).late_s if seals else None
-
-
-def _terms(settings: Settings) -> Terms:
+def terms_of(settings: Settings) -> Terms:
+    """Give when to seal."""
     return Terms(settings.seal.every_s, settings.seal.entries)
+
+
+def seals(settings: Settings) -> bool:
+    """Tell whether workers with these settings seal; on SQLite they make the key that is missing."""
+    return settings.seal.signing_key is not None or sqlite_path(settings.database_url) is not None
 
 
 def build_sealer(settings: Settings, store: SqlStore, clock: Clock, context: Callable[[], Context]) -> Sealer | None:
@@ -112,13 +111,18 @@ def build_sealer(settings: Settings, store: SqlStore, clock: Clock, context: Cal
     if not signing:
         emit("seal.off", reason=NO_KEY)
         return None
-    return Sealer(store, signing, settings.seal.name, sinks(settings), clock, context, _terms(settings))
+    return Sealer(store, signing, settings.seal.name, sinks(settings), clock, context, terms_of(settings))
 
 
 def build_watchman(settings: Settings, store: SqlStore, clock: Clock) -> Watchman | None:
     """Give who verifies beside the work; `None` where nobody is to."""
     every_s = settings.seal.verify_every_s
     return Watchman(store, verifiers(settings), clock, every_s) if every_s else None
+
+
+def build_seal_watch(settings: Settings, store: SqlStore, clock: Clock) -> SealWatch:
+    """Give who minds that somebody else seals in time."""
+    return SealWatch(store, clock, terms_of(settings))
 
 
 class EntryLines:

@@ -240,6 +240,31 @@ class Sealer:
         return late(lag, self.clock.now(), self.terms)
 
 
+@dataclass(frozen=True, slots=True)
+class SealWatch:
+    """
+    Minds that somebody else seals in time, where this process has no key to do so.
+
+    Attributes:
+        store: The database.
+        clock: Time.
+        terms: How late is too late.
+    """
+
+    store: Sealed
+    clock: Clock
+    terms: Terms
+
+    async def turn(self) -> bool:
+        """Do nothing."""
+        return False
+
+    async def failing(self) -> str:
+        """Tell why the seal is late, once there has been one; whether there ever was one, health tells."""
+        lag = await self.store.lag()
+        return "" if lag.newest is None else late(lag, self.clock.now(), self.terms)
+
+
 def _log_of(seal: Seal) -> Log:
     """Give the log as its newest checkpoint left it."""
     with contextlib.suppress(ValueError, InvalidInput):

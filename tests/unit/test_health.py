@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.compliance import Failure, Lag
+from orchestrator.compliance import Failure, Lag, Seal
 from orchestrator.domain.condition import Condition
 from orchestrator.domain.entry import NO_HASH, Context, Entry, sealed_entry
 from orchestrator.domain.errors import DatabaseDamaged, Unavailable, WentBack
@@ -196,6 +196,10 @@ async def test_a_seal_that_is_late_is_red(waited_s, colour):
 
 
 async def test_a_trail_that_nobody_seals_is_amber():
-    health = await examine(Database(), Providers(), {}, Stopped(), Terms(3600, 8))
+    nobody = Terms(3600, 8, 120, seals=False)
+    health = await examine(Database(), Providers(), {}, Stopped(), nobody)
+    elsewhere = Lag(1, NOW - timedelta(seconds=121), Seal(1, bytes(32), bytes(32), "note", NOW))
 
     assert [(found.colour, found.what) for found in health.findings] == [(Colour.AMBER, "not_sealed")]
+    health = await examine(Database(sealing=elsewhere), Providers(), {}, Stopped(), nobody)
+    assert [(found.colour, found.what) for found in health.findings] == [(Colour.RED, "seal_late")]

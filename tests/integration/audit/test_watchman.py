@@ -1,12 +1,14 @@
 """Verifying what came after a checkpoint, and the worker that does so by itself."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from orchestrator.audit import Report, verify
 from orchestrator.audit.log import Evidence
 from orchestrator.audit.notes import read_note
+from orchestrator.audit.sealer import SealWatch, Terms
 from orchestrator.audit.watchman import VERIFY, Watchman
 from orchestrator.domain.errors import ControlFailed, InvalidInput
 from orchestrator.store import SqlStore
@@ -23,6 +25,8 @@ from tests.integration.audit.test_seal_matrix import (
     record,
     tale,
 )
+from tests.integration.audit.test_sealer import VirtualClockAt
+from tests.integration.store.makers import at
 from tests.support.intruder import intruder
 
 __all__ = ["estate"]
@@ -135,3 +139,14 @@ async def test_a_watchman_goes_on_from_what_it_has_seen(estate: Estate) -> None:
         clock.at = 602
         with pytest.raises(ControlFailed, match="signature"):
             await watchman.turn()
+
+
+async def test_a_worker_without_a_key_minds_that_somebody_else_seals_in_time(estate: Estate) -> None:
+    clock = VirtualClockAt(at(0))
+    async with estate.store() as store:
+        lag = await store.lag()
+        watch = SealWatch(store, clock, Terms())  # type: ignore[arg-type]
+        clock.at = lag.since + timedelta(seconds=119)
+        assert (await watch.turn(), await watch.failing()) == (False, "")
+        clock.at = lag.since + timedelta(seconds=121)
+        assert "have waited for their seal" in await watch.failing()
