@@ -44,6 +44,7 @@ prove: $(READY) ## kill, stop and replace workers and databases with the full nu
 	mkdir -p $(dir $(PROVEN))
 	rm -f $(PROVEN)
 	ORCHESTRATOR_PROVE_RESULTS=$(PROVEN) ORCHESTRATOR_TEST_CRASH=full $(BIN)/python -m pytest -s tests/crash $(ARGS)
+	ORCHESTRATOR_PROVE_RESULTS=$(PROVEN) ORCHESTRATOR_TEST_FULL=1 $(BIN)/python -m pytest -s tests/integration/privacy tests/integration/audit/test_sealer.py tests/unit/privacy
 	ORCHESTRATOR_PROVE_RESULTS=$(PROVEN) $(BIN)/python -m tests.simulation --seeds 20000 --processes 2
 	$(BIN)/python -m tests.support.quality $(PROVEN)
 

@@ -134,7 +134,7 @@ def _one_session(told: Told) -> Promise:
 def _clean(told: Told) -> Promise:
     findings = tuple(f"{found.chain_id} {found.seq or ''}: {found.what}" for found in told.report.findings[:10])
     counts = told.report.counts
-    sealed = f", {counts['leaves']} of them sealed under {counts['checkpoints']} checkpoints"
+    sealed = f", {counts.get('leaves', 0)} of them sealed under {counts.get('checkpoints', 0)} checkpoints"
     return Promise(f"the trail of {counts['entries']} entries verifies{sealed}", findings)
 
 

@@ -21,6 +21,7 @@ from orchestrator.upkeep import Upkeep
 from tests.integration.audit.test_seal_matrix import KEY, TAIL, Estate, context, estate, record, tale
 from tests.integration.store.makers import at
 from tests.support.intruder import intruder
+from tests.support.quality import row
 from tests.support.virtual import VirtualClock
 
 __all__ = ["estate"]
@@ -244,6 +245,10 @@ async def test_a_crowd_of_writers_is_verified_again_and_again_without_a_false_al
         finally:
             going.set()
             await asyncio.gather(*tasks)
+    row(
+        f"verifications beside two writers and a sealer, {store.dialect}", "0 false alarms in 1,000 (100 in CI)",
+        f"{runs} verifications, 0 findings",
+    )  # fmt: skip
 
 
 class Collector(asyncio.DatagramProtocol):

@@ -73,10 +73,15 @@ async def refusing_server(host: str, state: str) -> AsyncIterator[Trouble]:
         await connection.execute(TRIGGERS.format(name=name, state=state))
 
     async def end(_: Orchestrator) -> None:
-        await connection.execute(f"drop function {name}.refuse_all() cascade")
+        while True:
+            with contextlib.suppress(asyncpg.DeadlockDetectedError):  # the workers go on meanwhile
+                await connection.execute(f"drop function {name}.refuse_all() cascade")
+                return
 
-    yield Trouble(postgresql_url(host, name, "asyncpg"), begin, end)
-    await connection.close()
+    try:
+        yield Trouble(postgresql_url(host, name, "asyncpg"), begin, end)
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize("kind", ["sqlite", *STATES])

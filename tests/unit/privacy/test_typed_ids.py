@@ -1,6 +1,11 @@
-"""Ids are judged by their format: of 100,000 of each kind at most one in a thousand is taken for card data."""
+"""
+Ids are judged by their format: of each kind at most one in a thousand is taken for card data.
+
+20,000 of each in every run, 100,000 with `make prove`.
+"""
 
 import hashlib
+import os
 import random
 import uuid
 from collections.abc import Callable
@@ -12,7 +17,7 @@ from orchestrator.domain.entry import instant
 from orchestrator.domain.fields import payment_id
 from orchestrator.privacy.guard import redact_card_data
 
-COUNT = 100_000
+COUNT = 100_000 if os.environ.get("ORCHESTRATOR_TEST_FULL") else 20_000
 MOST = 0.001
 
 _DAY = datetime(2026, 11, 24, tzinfo=UTC)
