@@ -44,6 +44,7 @@ prove: $(READY) ## kill, stop and replace workers and databases with the full nu
 	mkdir -p $(dir $(PROVEN))
 	rm -f $(PROVEN)
 	ORCHESTRATOR_PROVE_RESULTS=$(PROVEN) ORCHESTRATOR_TEST_CRASH=full $(BIN)/python -m pytest -s tests/crash $(ARGS)
+	ORCHESTRATOR_PROVE_RESULTS=$(PROVEN) ORCHESTRATOR_TEST_FULL=1 $(BIN)/python -m pytest -s tests/integration/privacy tests/integration/audit/test_sealer.py tests/unit/privacy
 	ORCHESTRATOR_PROVE_RESULTS=$(PROVEN) $(BIN)/python -m tests.simulation --seeds 20000 --processes 2
 	$(BIN)/python -m tests.support.quality $(PROVEN)
 
@@ -73,6 +74,7 @@ fix: $(READY) ## format, and mend what the linter can
 diagrams: $(READY) ## write the texts in diagrams/ and the README's tables anew from the code
 	$(BIN)/orchestrator diagram --write diagrams
 	$(BIN)/python -m tests.support.readme_tables
+	$(BIN)/python -m tests.support.doc_tables
 
 pictures: diagrams ## draw the pictures of those texts; needs node, and installs a chromium on Debian
 	diagrams/draw

@@ -35,8 +35,8 @@ from orchestrator.health import Finding, Health
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.records import Query
 from orchestrator.settings import AccountSettings, Settings, WorkerSettings, load_settings
-from orchestrator.store.migrate import OWN_TABLES as TABLES
-from orchestrator.store.migrate import upgrade as upgrade_database
+from orchestrator.store.schema import OWN_TABLES as TABLES
+from orchestrator.upgrading import upgrade_database
 from orchestrator.webhook import Heard
 
 __all__ = [

@@ -8,8 +8,9 @@ Its id is new at every boot and after every lapse, so that a returned zombie is
 never taken for its successor. Next: `execute`.
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from orchestrator.domain.entry import Context
@@ -78,6 +79,7 @@ class Claims:
         self._beaten_at = float("-inf")
         self._offset_s = 0.0
         self._told = 0
+        self._untold = False
         self._compared_at = float("-inf")
         self._wall_ahead_s = 0.0
         """Wall clock less monotonic clock when the clocks were compared: it changes only when the wall clock jumps."""
@@ -125,14 +127,29 @@ class Claims:
             ConfigurationError: The clocks are more than `skew_s` apart. Nothing was written.
             Unavailable: The database does not answer.
 
-        Crash: an id without claims is reaped like any other.
+        Crash: an id without claims is reaped like any other, with its entry `worker.started` or without.
         """
         await self._check_clock()
         worker_id = self._new_id()
+        self._untold = True
+        # Before the first beat: what this costs while the database is in trouble must not count as its age.
+        await self._tell_start(worker_id)
         beaten_at = self._clock.monotonic()
         await self._store.register(worker_id, origin=self._origin, version=self._version, now=self._clock.now())
         self.worker_id, self._beaten_at = worker_id, beaten_at
         emit("worker.started", worker_id=worker_id, version=self._version)
+
+    async def _tell_start(self, worker_id: str) -> None:
+        """
+        Write down that a writer of the trail began (PCI DSS v4.0.1, 10.2.1.6); with the next beat, if not now.
+
+        While that entry can't be written no other can, and so nothing is driven.
+        """
+        if self._untold:
+            with contextlib.suppress(*DATABASE_TROUBLE):
+                here = replace(self.context(), actor=worker_id)
+                await self._store.note("worker.started", about=worker_id, context=here)
+                self._untold = False
 
     async def _check_clock(self) -> None:
         offset = await self._compare()
@@ -201,6 +218,7 @@ class Claims:
             self._beaten_at = beaten_at
             since = self._present() - timedelta(seconds=self.rhythm.life_s)
             self.others = max(0, await self._store.living(since=since) - 1)
+            await self._tell_start(self.worker_id)
         return alive
 
     def share(self, room: int) -> int:
@@ -226,9 +244,11 @@ class Claims:
         """
         Give every claim back; nothing is lost if that fails, only later.
 
-        Crash: claims not given back lapse with the last beat.
+        Crash: claims not given back lapse with the last beat. Without its entry `worker.stopped` a worker
+        was killed, or lapsed: the next one began with another id.
         """
         try:
             await self._store.retire(self.worker_id, now=self._clock.now())
+            await self._store.note("worker.stopped", about=self.worker_id, context=self.context())
         except DATABASE_TROUBLE as error:
             emit("database.unavailable", error=error, operation="retire")

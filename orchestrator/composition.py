@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
@@ -32,11 +33,16 @@ from orchestrator.provider.config import AUTHORIZE, ROLE_FIELDS, SESSION_STATUS,
 from orchestrator.provider.gateway import GatewayProfile
 from orchestrator.settings import AccountSettings, Settings
 from orchestrator.store.incarnation import Witness
-from orchestrator.store.store import SqlStore
+from orchestrator.store.store import Lines, SqlStore
 from orchestrator.telemetry import emit
 
 _DEFAULTS = {Channel.PHONE: PHONE, Channel.DIGITAL: DIGITAL}
 _NAMES = (AUTHORIZE, *START.values(), SESSION_STATUS)
+
+try:
+    VERSION = metadata.version("payment-orchestrator")
+except metadata.PackageNotFoundError:  # a source tree that was never installed
+    VERSION = "0"
 
 
 class DoorIntake:
@@ -234,9 +240,9 @@ def build_vault(settings: Settings, *, may_create: bool) -> FieldVault:
     return FieldVault(loaded.sealer)
 
 
-def build_store(settings: Settings) -> SqlStore:
+def build_store(settings: Settings, lines: Lines | None = None) -> SqlStore:
     """Give the store, not opened yet; it notices a database that went back in time."""
-    return SqlStore(settings.database_url, witness=partial(Witness, mark_file(settings), told=_tell))
+    return SqlStore(settings.database_url, witness=partial(Witness, mark_file(settings), told=_tell), lines=lines)
 
 
 def mark_file(settings: Settings) -> MarkFile | None:

@@ -25,7 +25,7 @@ from orchestrator.domain.payment import Payment, State
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.starting import PAUSED, intend, refuse_request, wait_for_account
 from orchestrator.domain.verdict import Cause, Verdict, VerdictKind
-from orchestrator.look import fields_of, nothing_new, prepared_look
+from orchestrator.look import discreet, fields_of, nothing_new, prepared_look
 from orchestrator.ports import Clock, Prepared, Providers, Store, Traffic, Vault
 from orchestrator.records import Record
 from orchestrator.rescue import settle_open_attempt
@@ -209,7 +209,7 @@ async def _look(bench: Bench, held: Held) -> Verdict:
     except InvalidInput as error:
         return Verdict(VerdictKind.NOT_SENT, reason=f"unusable_field:{error.field}")
     by = evidence_until(payment, held.answered_at, bench.policy(payment))
-    verdict = await provider.send(prepared, by=by)
+    verdict = await discreet(bench.store, bench.vault, payment, await provider.send(prepared, by=by))
     now = bench.clock.now()
     if verdict.kind is VerdictKind.ANSWERED:
         held.answered_at, held.absent = now, False

@@ -8,13 +8,14 @@ Next: `orchestrator.service`.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
 from orchestrator.claim import SKEW_REFUSED_S
+from orchestrator.compliance import Failure, Lag
 from orchestrator.domain.account import Account
 from orchestrator.domain.entry import instant
 from orchestrator.domain.errors import DatabaseDamaged, Unavailable, WentBack
@@ -89,6 +90,14 @@ class Database(Store, Protocol):
         """Why the mark outside of it can't be kept; empty if it can."""
         ...
 
+    async def failures(self, *, only_open: bool = False) -> Sequence[Failure]:
+        """Give the failures of controls, the newest first."""
+        ...
+
+    async def lag(self) -> Lag:
+        """Tell how much waits to be sealed, since when, and when was sealed last."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -98,10 +107,14 @@ class Terms:
     Attributes:
         hold_age_s: How old a hold may get.
         worker_life_s: How long after its last beat a worker counts as gone.
+        seal_late_s: How long an entry may wait for its seal.
+        seals: Whether this process's workers seal; else somebody else must.
     """
 
     hold_age_s: float
     worker_life_s: float
+    seal_late_s: float = 120.0
+    seals: bool = True
 
 
 async def examine(
@@ -124,6 +137,7 @@ async def examine(
     try:
         found = [
             *await _of_the_database(store, clock, terms, now),
+            *await _of_controls(store, terms, now),
             *await _of_accounts(store, providers, accounts, now),
         ]
     except WentBack as error:
@@ -156,6 +170,25 @@ async def _of_the_database(store: Database, clock: Clock, terms: Terms, now: dat
     if old.count:
         fix = "orchestrator list --held; orchestrator explain ID; orchestrator resolve ID"
         found.append(Finding(Colour.AMBER, "holds_old", detail=f"{old.count} held", fix=fix, since=old.oldest))
+    return found
+
+
+async def _of_controls(store: Database, terms: Terms, now: datetime) -> Iterable[Finding]:
+    """Look at what PCI DSS v4.0.1, 10.7 asks for: failures that nobody has closed, and a seal that is late."""
+    found = [
+        Finding(
+            Colour.RED, "control_failed", failure.control, failure.cause,
+            f"orchestrator audit failures; mend it; orchestrator audit close {failure.id}", failure.started_at,
+        )
+        for failure in await store.failures(only_open=True)
+    ]  # fmt: skip
+    lag = await store.lag()
+    if lag.newest is None and not terms.seals:
+        fix = "set seal.signing_key, or run `orchestrator audit seal` with it elsewhere, again and again"
+        return [*found, Finding(Colour.AMBER, "not_sealed", detail="nothing was ever sealed", fix=fix)]
+    if lag.since is not None and lag.since < now - timedelta(seconds=terms.seal_late_s):
+        detail = f"{lag.waiting} entries wait"
+        found.append(Finding(Colour.RED, "seal_late", "", detail, "orchestrator audit seal; start a worker", lag.since))
     return found
 
 

@@ -40,6 +40,8 @@ COUNTERS = (
     _Metric("orchestrator_webhooks_refused", "webhook.refused", ("account",), "Webhooks that were refused."),
     _Metric("orchestrator_fenced", "claim.fenced", (), "Writes refused because the claim was lost."),
     _Metric("orchestrator_rescued", "claim.rescued", (), "Claims freed of workers that were gone.", "count"),
+    _Metric("orchestrator_seals", "seal.made", (), "Checkpoints that were signed."),
+    _Metric("orchestrator_controls_failed", "control.failed", ("control",), "Failures of controls that were noticed."),
     _Metric("orchestrator_database_unavailable", "database.unavailable", ("operation",), "Turns that met no database."),
 )  # fmt: skip
 """Prometheus adds `_total` to their names."""
@@ -50,6 +52,8 @@ GAUGES = (
         "orchestrator_evidence_at_risk", "account.measured", ("account",),
         "Of those, how many the account's budget can't look at twice in time.", "at_risk",
     ),
+    _Metric("orchestrator_seal_waiting", "seal.measured", (), "Entries that wait for their seal.", "waiting"),
+    _Metric("orchestrator_seal_lag_seconds", "seal.measured", (), "How long the oldest of them has waited.", "since_s"),
 )  # fmt: skip
 
 

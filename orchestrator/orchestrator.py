@@ -9,16 +9,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
-from importlib import metadata
 from random import Random
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from orchestrator import assembly, composition, resolve
+from orchestrator import assembly, composition, resolve, sealing
 from orchestrator.clock import SystemClock
 from orchestrator.domain.account import Account, policy_of
 from orchestrator.domain.entry import Context, Entry
-from orchestrator.domain.errors import ConfigurationError, NotFound
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.fields import unknown_payment
 from orchestrator.domain.money import Money
 from orchestrator.domain.payment import Payment, State
 from orchestrator.domain.policy import Policy
@@ -26,6 +26,7 @@ from orchestrator.handlers import Event, Handler, Handlers
 from orchestrator.health import Health, Terms, examine
 from orchestrator.ports import Clock
 from orchestrator.records import Query
+from orchestrator.refusals import noting, settled, subject
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store.store import SqlStore
 from orchestrator.submit import Door, Submission, collect, submit
@@ -34,12 +35,7 @@ from orchestrator.worker import Worker
 
 Until = Literal["handed_over", "ended", "settled"]
 
-WAIT_POLL_S = 0.05
-
-try:
-    VERSION = metadata.version("payment-orchestrator")
-except metadata.PackageNotFoundError:  # a source tree that was never installed
-    VERSION = "0"
+WAIT_POLL_S, VERSION = 0.05, composition.VERSION
 
 
 class Orchestrator:
@@ -63,7 +59,7 @@ class Orchestrator:
     def __init__(self, settings: Settings | None = None, *, clock: Clock | None = None, actor: str = "host") -> None:
         self.settings = settings or load_settings()
         self._clock: Clock = clock or SystemClock()
-        self._actor = actor
+        self._actor = composition.DoorIntake().text("actor", actor)
         self._origin = composition.origin()
         self._handlers = Handlers()
         self._workers: set[Worker] = set()
@@ -71,18 +67,18 @@ class Orchestrator:
         self._random = Random(composition.new_worker_id())  # noqa: S311 - jitter, not a secret
         self._definitions = composition.load_definitions(self.settings)
         self._accounts: Mapping[str, Account] = {}
-        self.store: SqlStore = composition.build_store(self.settings)
+        self.store: SqlStore = composition.build_store(self.settings, sealing.entry_lines(self.settings))
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            parts = await stack.enter_async_context(
-                assembly.opened(self.settings, self.store, self._definitions, clock=self._clock, random=self._random)
+            opened = assembly.opened(
+                self.settings, self.store, self._definitions, self._context, clock=self._clock, random=self._random
             )
+            parts = await stack.enter_async_context(opened)
             self._providers, self._vault, self._accounts = parts.providers, parts.vault, parts.accounts
             self._door = Door(self.store, self._vault, composition.DoorIntake(), self._accounts, self._context)
-            self._ear = Ear(
-                self.store, self._providers, self._vault, self._accounts, self._context, parts.acquaint
-            )  # fmt: skip
+            self._ear = Ear(self.store, self._providers, self._vault, self._accounts, self._context, parts.acquaint)
+            stack.push_async_callback(settled, self._door.later)
             self._stack = stack.pop_all()
         return self
 
@@ -162,7 +158,7 @@ class Orchestrator:
             NotFound: No such payment.
             InvalidInput: The reason holds what must not be written down, or a digital payment hung up.
         """
-        if reason:
+        async with noting(self.store, self._context, subject(payment_id, "cancel")):
             reason = composition.DoorIntake().text("reason", reason)
         payment = await resolve.cancel(self.store, payment_id, self._context, reason=reason, hung_up=hung_up)
         self._stir()
@@ -191,7 +187,8 @@ class Orchestrator:
             InvalidInput: A text is refused, or the word does not fit the hold; nothing was changed.
             Conflict: It is not held, has ended, or the same person speaks a second time.
         """
-        word = composition.resolution(person=person, reason=reason, outcome=outcome, retry=retry, session=session)
+        async with noting(self.store, self._context, subject(payment_id, "resolve")):
+            word = composition.resolution(person=person, reason=reason, outcome=outcome, retry=retry, session=session)
         spoken = partial(self._context, word.person)
         payment = await resolve.resolve(self.store, payment_id, word, spoken, self._policy)
         self._stir()
@@ -225,12 +222,20 @@ class Orchestrator:
         return heard
 
     async def refuse_webhook(self, account: str, why: str, sender: str = "") -> None:
-        """Write down that a webhook was refused at the door, and whose it was; raises as `webhook` does."""
+        """Write down that a webhook was refused at the door, and whose; raises as `webhook` does."""
+        async with noting(self.store, self._context, "webhook"):
+            why, sender = (composition.DoorIntake().text(*each) for each in (("why", why), ("sender", sender)))
         await self._ear.refuse(account, why, sender)
+
+    async def deny_access(self, door: str, sender: str, count: int) -> None:
+        """Write an entry that somebody came to a door without a valid token, so many times; raises `Unavailable`."""
+        details = {"reason": "unauthorized", "sender": sender, "count": count}
+        await self.store.note("access.denied", about=door, context=self._context(), details=details, result="failure")
 
     async def health(self) -> Health:
         """Sum up what a person should know or do; a database that does not answer is a finding, no error."""
-        terms = Terms(self.settings.hold_age_s, self.settings.worker.claim_life_s)
+        settings, late_s = self.settings, sealing.terms_of(self.settings).late_s
+        terms = Terms(settings.hold_age_s, settings.worker.claim_life_s, late_s, sealing.seals(settings))
         return await examine(self.store, self._providers, self._accounts, self._clock, terms)
 
     async def get(self, payment_id: str) -> Payment:
@@ -242,7 +247,7 @@ class Orchestrator:
         """
         payment = await self.store.get(payment_id)
         if payment is None:
-            raise NotFound(f"no payment {payment_id[:40]!r}")
+            raise unknown_payment(payment_id)
         return payment
 
     async def list(self, query: Query | None = None) -> Sequence[Payment]:

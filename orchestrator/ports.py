@@ -110,7 +110,7 @@ class Store(Births, Protocol):
         """Give one chain in order."""
         ...
 
-    async def publish_definition(self, digest: str, name: str, text: str, *, now: datetime) -> None:
+    async def publish_definition(self, digest: str, name: str, text: str, *, context: Context) -> None:
         """Keep a definition's masked text by its digest; equal ones are one row."""
         ...
 

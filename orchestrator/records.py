@@ -102,6 +102,22 @@ class Holds:
 
 
 @dataclass(frozen=True, slots=True)
+class Census:
+    """
+    What is sealed, and under what.
+
+    Attributes:
+        total: All sealed values.
+        under: For each beginning that was asked for, how many begin so.
+        older_digests: Payments whose content digest needs an older key.
+    """
+
+    total: int
+    under: tuple[int, ...]
+    older_digests: int
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """
     What `list` selects by; everything given must match. `after` pages by (created_at, id).

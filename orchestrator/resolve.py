@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from orchestrator.domain import asking
 from orchestrator.domain.decide import decide
 from orchestrator.domain.entry import Context
-from orchestrator.domain.errors import Conflict, Fenced, NotFound
+from orchestrator.domain.errors import Conflict, Fenced
+from orchestrator.domain.fields import unknown_payment
 from orchestrator.domain.machine import Operation
 from orchestrator.domain.payment import Payment
 from orchestrator.domain.policy import Policy
@@ -43,7 +44,7 @@ async def outside(store: Store, payment_id: str, wish: Callable[[Payment], Await
     for _ in range(MAX_RACES):
         payment = await store.get(payment_id)
         if payment is None:
-            raise NotFound(f"no payment {payment_id[:40]!r}")
+            raise unknown_payment(payment_id)
         record = await wish(payment)
         if record.decision.quiet:
             return payment

@@ -6,21 +6,24 @@ id, compares content with an earlier submit of the same id, seals the payer's
 fields, records the birth. Knows Protocols, not adapters. Next: `claim`.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from orchestrator.domain import asking
 from orchestrator.domain.account import Account, ChannelTerms
 from orchestrator.domain.entry import Context, canonical
-from orchestrator.domain.errors import Conflict, InvalidInput, NotFound
+from orchestrator.domain.errors import Conflict, InvalidInput
 from orchestrator.domain.fields import (
     checked_call_guid,
     checked_idempotency_key,
     checked_name,
     checked_reference,
     payment_id,
+    unknown_payment,
 )
 from orchestrator.domain.machine import VERSION
 from orchestrator.domain.money import Money
@@ -28,6 +31,7 @@ from orchestrator.domain.outcome import MoneyFact
 from orchestrator.domain.payment import Channel, Payment, State
 from orchestrator.ports import Births, Store, Vault
 from orchestrator.records import Birth, Record
+from orchestrator.refusals import noting, noting_later
 from orchestrator.resolve import outside
 
 
@@ -51,7 +55,7 @@ class Submission:
     channel: str
     reference: str
     amount: Money
-    fields: Mapping[str, str]
+    fields: Mapping[str, str] = field(repr=False)
     idempotency_key: str | None = None
     again: bool = False
 
@@ -65,6 +69,8 @@ class Door:
     intake: Intake
     accounts: Mapping[str, Account]
     context: Callable[[], Context]
+    later: set[asyncio.Task[None]] = field(default_factory=set)
+    """Notes that wait for a host's transaction to end; await them before the store is closed."""
 
 
 async def submit(door: Door, submission: Submission, *, connection: Any = None) -> Payment:
@@ -86,7 +92,10 @@ async def submit(door: Door, submission: Submission, *, connection: Any = None) 
         Before the commit nothing exists; after it the payment does, and the same
         call again gives it back.
     """
-    account, channel, fields = _checked(door, submission)
+    about = str(submission.account) if submission.account in door.accounts else "submit"
+    note = noting if connection is None else partial(noting_later, tasks=door.later)
+    async with note(door.store, door.context, about):
+        account, channel, fields = _checked(door, submission)
     terms = account.terms[channel]
     context = door.context()  # one instant: the payment is created when its first entry says so
     store = door.store if connection is None else await door.store.within(connection)
@@ -134,12 +143,13 @@ async def collect(door: Door, payment_id: str, fields: Mapping[str, str]) -> Pay
     """
     payment = await door.store.get(payment_id)
     if payment is None:
-        raise NotFound(f"no payment {payment_id[:40]!r}")
+        raise unknown_payment(payment_id)
     account = door.accounts.get(payment.account)
     if account is None:
         raise InvalidInput("account", "is not configured any more", "add it to the settings")
     terms = account.terms[payment.channel]
-    given = _checked_fields(door, account, payment.channel, fields)
+    async with noting(door.store, door.context, payment.id):
+        given = _checked_fields(door, account, payment.channel, fields)
 
     async def decision(current: Payment) -> Record:
         sealed = await door.store.sealed(current.id)
@@ -153,19 +163,19 @@ async def collect(door: Door, payment_id: str, fields: Mapping[str, str]) -> Pay
 
 
 def _checked(door: Door, submission: Submission) -> tuple[Account, Channel, dict[str, str]]:
-    account = door.accounts.get(str(submission.account))
+    account = door.accounts.get(door.intake.text("account", submission.account))
     if account is None:
         known = ", ".join(sorted(door.accounts)) or "none is configured"
         raise InvalidInput("account", "is not configured", f"use one of: {known}")
-    if submission.channel not in set(Channel):
+    if door.intake.text("channel", submission.channel) not in set(Channel):
         raise InvalidInput("channel", "is unknown", "use phone or digital")
-    checked_reference(submission.reference)
-    door.intake.text("reference", submission.reference)
+    checked_reference(door.intake.text("reference", submission.reference))
     amount: object = submission.amount
     if not isinstance(amount, Money):
         raise InvalidInput("amount", "is not Money", 'use Money("12.40", "GBP")')
     if submission.idempotency_key is not None:
-        checked_idempotency_key(submission.idempotency_key)
+        # The payment's id is a digest of it, and a card number's digest can be guessed.
+        checked_idempotency_key(door.intake.text("idempotency_key", submission.idempotency_key))
     channel = Channel(submission.channel)
     return account, channel, _checked_fields(door, account, channel, submission.fields)
 
@@ -174,7 +184,7 @@ def _checked_fields(door: Door, account: Account, channel: Channel, fields: Mapp
     terms = account.terms[channel]
     checked: dict[str, str] = {}
     for name, value in fields.items():
-        checked_name(name)
+        checked_name(door.intake.text("fields", name))  # an error repeats the name
         if name not in terms.required and name not in terms.optional:
             raise InvalidInput(f"fields.{name}", "is not a field of this channel", f"use: {_names(terms)}")
         text = door.intake.text(f"fields.{name}", value)

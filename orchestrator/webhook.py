@@ -30,9 +30,10 @@ from orchestrator.domain.outcome import Observation
 from orchestrator.domain.payment import Payment
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.verdict import Cause, Verdict, VerdictKind
-from orchestrator.look import nothing_new, prepared_look
+from orchestrator.look import discreet, nothing_new, prepared_look
 from orchestrator.ports import Providers, Store, Vault
 from orchestrator.records import Record
+from orchestrator.refusals import CARD_DATA, note_card_data
 from orchestrator.resolve import outside
 from orchestrator.telemetry import emit
 
@@ -102,11 +103,22 @@ class Ear:
         """
         known(self.accounts, account)
         context = self.context()
-        last = self.noted.get((account, why))
-        if last is None or context.now - last >= timedelta(seconds=QUIET_S):
-            self.noted[account, why] = context.now
+        if self._is_due(account, why, context.now):
             details = {"account": account, "reason": why} | ({"sender": sender} if sender else {})
             await self.store.note(REFUSED, about=account, context=context, details=details, result="failure")
+
+    async def refuse_card_data(self, account: str, error: CardDataRefused) -> None:
+        """Write down that card data was refused, as `refuse` does: once a minute at most."""
+        context = self.context()
+        if self._is_due(account, CARD_DATA, context.now):
+            await note_card_data(self.store, error, context, about=account)
+
+    def _is_due(self, account: str, why: str, now: datetime) -> bool:
+        last = self.noted.get((account, why))
+        due = last is None or now - last >= timedelta(seconds=QUIET_S)
+        if due:
+            self.noted[account, why] = now
+        return due
 
 
 def known(accounts: Mapping[str, Account], account: str) -> None:
@@ -145,7 +157,7 @@ async def hear(ear: Ear, account: str, body: bytes) -> Heard:
     except InvalidInput as error:
         emit("webhook.refused", account=account, reason=f"{error.field} {error.problem}")
         if isinstance(error, CardDataRefused):
-            await ear.refuse(account, "card_data")
+            await ear.refuse_card_data(account, error)
         raise
     seen = read("")
     assert seen.session_id is not None  # noqa: S101 - a notice names its session
@@ -211,6 +223,7 @@ async def _confirmed(ear: Ear, payment: Payment, seen: Observation) -> Verdict:
 
 async def _record(ear: Ear, payment: Payment, verdict: Verdict) -> Heard:
     written = False
+    verdict = await discreet(ear.store, ear.vault, payment, verdict)
 
     async def wish(now: Payment) -> Record:
         nonlocal written

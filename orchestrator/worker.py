@@ -29,6 +29,7 @@ from orchestrator.rounds import DATABASE_RETRY_S, Limits, Rounds
 from orchestrator.suspects import Suspects, is_suspect
 from orchestrator.telemetry import emit
 from orchestrator.traffic import Watch
+from orchestrator.upkeep import Upkeep
 from orchestrator.waiting import Waiting, evidence_until, is_look
 
 DEFECT_RETRY_S = 30.0
@@ -39,7 +40,7 @@ BREATH_S = 0.02
 class Worker:
     """One worker; `run` it once."""
 
-    def __init__(self, bench: Bench, notifier: Notifier, limits: Limits) -> None:
+    def __init__(self, bench: Bench, notifier: Notifier, limits: Limits, upkeep: Sequence[Upkeep] = ()) -> None:
         self._may_be_due = asyncio.Event()
         self._may_be_told = asyncio.Event()
         self._timer_moved = asyncio.Event()
@@ -49,6 +50,7 @@ class Worker:
         self._paused: frozenset[str] = frozenset()
         self._bench = replace(bench, told=self._may_be_told.set, paused=lambda: self._paused)
         self._limits = limits
+        self._upkeep = upkeep
         self._deliveries = Deliveries(bench.store, bench.clock, notifier, self.hand_in, bench.accounts)
         self._held: dict[str, Held] = {}
         self._driving: dict[str, asyncio.Task[None]] = {}
@@ -91,6 +93,7 @@ class Worker:
             every(claims.rhythm.poll_s, self._claim, self._may_be_due),
             every(claims.rhythm.poll_s, self._notify, self._may_be_told),
             every(claims.rhythm.beat_s, self._tend, self._stopping),
+            *(every(claims.rhythm.beat_s, each.turn, self._stopping) for each in self._upkeep),
             self._time(),
             *([every(claims.rhythm.poll_s, self._stop_when_idle, self._stopping)] if until_idle else []),
         ]

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 from orchestrator.cli.diagram import FILES, written
 from orchestrator.domain.errors import InvalidInput
+from tests.support import doc_tables
 from tests.support.readme_tables import README, TABLES, renewed
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +79,13 @@ def test_the_readmes_tables_are_what_the_code_gives() -> None:
     text = README.read_text(encoding="utf-8")
     assert re.findall(r"<!-- table: (\w+) -->", text) == list(TABLES)
     assert renewed(text) == text, "stale: run `make diagrams`"
+
+
+@pytest.mark.parametrize("name", doc_tables.TABLES)
+def test_the_tables_of_a_document_are_what_the_code_gives(name: str) -> None:
+    text = (doc_tables.DOCS / name).read_text(encoding="utf-8")
+    assert re.findall(r"<!-- table: (\w+) -->", text) == list(doc_tables.TABLES[name])
+    assert doc_tables.renewed(name) == text, "stale: run `make diagrams`"
 
 
 def test_a_stale_table_would_be_found() -> None:

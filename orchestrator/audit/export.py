@@ -1,40 +1,64 @@
 """
-A trail as a file: written in one piece, read back only if whole.
+A trail as files: written in one piece, signed, and complete to whoever checks them.
 
-Owns the format: JSON Lines in UTF-8, one entry a line in the order (chain, seq),
-each chain from its first entry on:
+Owns the format. `FILE` has the entries, one a line in the order (chain, seq), each chain from
+its first entry on: JSON Lines in UTF-8,
 
-    {"hash": "<64 hexadecimal digits>", "body": "<the stored body's very text>"}
+    {"hash": "<64 hexadecimal digits>", "leaf": <place in the log or null>, "body": "<the stored text>"}
 
-Anybody can recompute `hash = SHA-256(0x00 || body)` and follow `prev` inside the
-bodies. Knows no database and no command line. Next: `upgrade`.
+or CSV with the same and the columns beside it. `FILE.leaves` has every leaf's hash of the log, 32
+bytes each, so that root and places can be checked without the database. `FILE.manifest.json` says what
+was asked for, how much there is, which checkpoint is over it and what each file's SHA-256 is;
+`FILE.manifest.sig` is its signature. Anybody can recompute `hash = SHA-256(0x00 || body)` and
+follow `prev` inside the bodies. Next: `exported`.
 """
 
 import contextlib
+import csv
 import hashlib
+import io
 import json
 import os
-import re
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal
 
-from orchestrator.audit.chain import Story, read_chain
-from orchestrator.audit.verify import Archive
-from orchestrator.domain.entry import BODY_VERSION, NO_HASH, Entry, body_hash, canonical, instant
+from orchestrator.audit.exported import FORMAT, LEAVES, MANIFEST, SIGNATURE
+from orchestrator.audit.notes import Checkpoint, Signer, signed_note
+from orchestrator.audit.verify import Archive, Trail
+from orchestrator.compliance import Placed
+from orchestrator.domain.entry import canonical, instant
 from orchestrator.domain.errors import ConfigurationError, IntegrityViolated, InvalidInput
-from orchestrator.domain.machine import START
 from orchestrator.files import sync_directory
 
-LONGEST_LINE = 1 << 20
-"""Bytes; our longest bodies are a few thousand."""
+CSV_COLUMNS = (
+    "chain", "seq", "at", "actor", "origin", "kind", "result", "about", "trigger", "from", "to", "leaf", "hash", "body",
+)  # fmt: skip
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet would take for a formula (OWASP: CSV injection); such a cell begins with an apostrophe."""
 
-_WHOLE = "export the trail again"
-_TEXTS = ("chain", "trigger", "from", "to", "at", "actor", "origin", "kind", "result", "about", "prev")
-_HASH = re.compile(r"[0-9a-f]{64}")
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """
+    What is to be exported.
+
+    Attributes:
+        since: Only chains with an entry at or after this; those are written whole.
+        until: Only chains with an entry before this; with `since`, an entry between both.
+        form: JSON Lines, or CSV.
+        said: More for the manifest, such as who asked: ASCII keys, canonical JSON values.
+        keys: Each signs the manifest.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    form: Literal["jsonl", "csv"] = "jsonl"
+    said: dict[str, Any] = field(default_factory=dict)
+    keys: Sequence[Signer] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,47 +68,51 @@ class Exported:
 
     Attributes:
         entries, chains: How many.
-        sha256: Of the file, in hexadecimal.
+        sha256: Of the entries' file, in hexadecimal.
+        manifest: What the manifest says.
     """
 
     entries: int
     chains: int
     sha256: str
+    manifest: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 async def export(
-    archive: Archive,
-    file: Path,
-    told: Callable[[Exported], Awaitable[None]],
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    archive: Archive, file: Path, told: Callable[[Exported], Awaitable[None]], wish: Wish = Wish()
 ) -> Exported:
     """
-    Write every chain to a new file, as all of them were at one moment.
+    Write every chain to new files, as all of them were at one moment.
 
     Args:
         archive: A store, or a copy of one.
-        file: Must not exist; readable by its owner alone.
-        told: Called when everything is written, before the file gets its name: writes down
+        file: The entries' file. Neither it nor those beside it may exist; readable by their owner alone.
+        told: Called when everything is written, before the files get their names: writes down
             that there is an export. If it raises, there is none.
-        since: Only chains with an entry at or after this; those are written whole.
-        until: Only chains with an entry before this; with `since`, an entry between both.
+        wish: What is to be exported.
 
     Raises:
-        InvalidInput: The file exists.
-        ConfigurationError: It can't be written.
+        InvalidInput: A file exists.
+        ConfigurationError: One can't be written.
         IntegrityViolated: A row of the trail can't be read: no export passes over it.
         Unavailable: The database does not answer.
 
     Crash:
-        Before the end there is no file of this name, at most one that ends in `.part`,
-        which nobody misses. A crash just before the renaming leaves `told`'s word of an
-        export that nobody has; never an export without the word.
+        Before the end there is no manifest, so there is no export: at most files that end in
+        `.part`, or entries and leaves without a manifest, which nobody misses. A crash just before
+        the renaming leaves `told`'s word of an export that nobody has; never an export without the word.
     """
-    with _new_file(file) as part:
-        exported = await _write(archive, part, (since, until))
-        _flush(part)
+    with contextlib.ExitStack() as stack:
+        names = [file.with_name(file.name + suffix) for suffix in (SIGNATURE, MANIFEST, "", LEAVES)]
+        signature, manifest, entries, leaves = (stack.enter_context(_new_file(name)) for name in names)
+        exported = await _write(archive, file, entries, leaves, wish)
+        content = canonical(exported.manifest).encode() + b"\n"
+        manifest.write(content)
+        if wish.keys:
+            head = Checkpoint(f"{wish.keys[0].name}/export", len(content), hashlib.sha256(content).digest())
+            signature.write(signed_note(head, wish.keys).text.encode())
+        for part in (signature, manifest, entries, leaves):
+            _flush(part)
         await told(exported)
     return exported
 
@@ -99,9 +127,11 @@ def _new_file(file: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise _unwritable(file, error) from None
     try:
-        with os.fdopen(number, "wb") as part:
+        with os.fdopen(number, "w+b") as part:
             yield part
-        Path(name).rename(file)
+            empty = part.seek(0, os.SEEK_END) == 0 and file.name.endswith(SIGNATURE)
+        if not empty:  # without a key there is no signature
+            Path(name).rename(file)
         with contextlib.suppress(OSError):  # not every file system can
             sync_directory(file.parent)
     except OSError as error:
@@ -119,118 +149,89 @@ def _unwritable(file: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError("--output", f"{file} can't be written ({type(error).__name__})", "check path and disk")
 
 
-async def _write(archive: Archive, file: BinaryIO, period: tuple[datetime | None, datetime | None]) -> Exported:
-    """Write line by line; of a chain that may still be left out, keep its beginning in memory."""
-    digest, entries, chains = hashlib.sha256(), 0, 0
-    kept: list[bytes] = []
-    chain, wanted = "", False
+async def _write(archive: Archive, file: Path, entries: BinaryIO, leaves: BinaryIO, wish: Wish) -> Exported:
     async with archive.snapshot() as trail:
-        async for entry in trail.entries(_refuse):
-            if entry.chain_id != chain:
-                chain, wanted, kept = entry.chain_id, False, []
-            if not wanted and not _within(entry.at, *period):
-                kept.append(line_of(entry))
-                continue
-            chains += not wanted
-            for line in (*kept, line_of(entry)):
-                digest.update(line)
-                file.write(line)
-                entries += 1
-            kept, wanted = [], True
-    return Exported(entries, chains, digest.hexdigest())
+        digest, lines, chains, waiting = hashlib.sha256(), 0, 0, 0
+        if wish.form == "csv":
+            _put(entries, digest, csv_line(CSV_COLUMNS))
+        async for new, placed in _wanted(trail, wish):
+            _put(entries, digest, csv_of(placed) if wish.form == "csv" else line_of(placed))
+            lines, chains, waiting = lines + 1, chains + new, waiting + placed.waiting
+        count, over = await _leaves(trail, leaves)
+        lives, checkpoint = list(await trail.lives()), await _checkpoint(trail)
+    files = {file.name: digest.hexdigest(), f"{file.name}{LEAVES}": over}
+    manifest = {
+        "format": FORMAT, "entries": lines, "chains": chains, "waiting": waiting, "leaves": count, "lives": lives,
+        "checkpoint": checkpoint, "since": _instant(wish.since), "until": _instant(wish.until), "form": wish.form,
+        "files": {name: {"sha256": found} for name, found in files.items()}, "signed": bool(wish.keys), **wish.said,
+    }  # fmt: skip
+    return Exported(lines, chains, digest.hexdigest(), manifest)
+
+
+def _put(file: BinaryIO, digest: Any, line: bytes) -> None:
+    digest.update(line)
+    file.write(line)
+
+
+async def _wanted(trail: Trail, wish: Wish) -> AsyncIterator[tuple[bool, Placed]]:
+    """Give each entry of the wanted chains, and whether it begins one; keep a chain's beginning until that is known."""
+    kept: list[Placed] = []
+    chain, wanted = "", False
+    since, until = _instant(wish.since), _instant(wish.until)
+    async for placed in trail.entries(_refuse):
+        if placed.chain_id != chain:
+            chain, wanted, kept = placed.chain_id, False, []
+        kept.append(placed)
+        if not wanted and not _within(placed.at, since, until):
+            continue
+        for number, one in enumerate(kept):
+            yield not wanted and number == 0, one
+        kept, wanted = [], True
+
+
+async def _leaves(trail: Trail, file: BinaryIO) -> tuple[int, str]:
+    digest, count = hashlib.sha256(), 0
+    async for page in trail.leaves():
+        _put(file, digest, b"".join(leaf.hash for leaf in page))
+        count += len(page)
+    return count, digest.hexdigest()
+
+
+async def _checkpoint(trail: Trail) -> str | None:
+    note = None
+    async for page in trail.seals():
+        note = page[-1].note
+    return note
 
 
 def _refuse(chain_id: str, _: int | None) -> None:
     raise IntegrityViolated(f"a row of {chain_id[:60]} can't be read, see `orchestrator audit verify`")
 
 
-def _within(at: datetime, since: datetime | None, until: datetime | None) -> bool:
+def _within(at: str, since: str | None, until: str | None) -> bool:
     return (since is None or at >= since) and (until is None or at < until)
 
 
-def line_of(entry: Entry) -> bytes:
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else instant(at)
+
+
+def line_of(placed: Placed) -> bytes:
     """Give the entry's line: the stored hash and body, whatever they say of each other."""
-    record = {"hash": entry.hash.hex(), "body": entry.body}
+    record = {"hash": placed.hash.hex(), "leaf": placed.idx, "body": placed.body}
     return json.dumps(record, ensure_ascii=False, separators=(", ", ": ")).encode() + b"\n"
 
 
-class _UnfitError(ValueError):
-    """What is wrong with a line, in words of ours that repeat nothing of it."""
+def csv_of(placed: Placed) -> bytes:
+    """Give the entry's line of a CSV file."""
+    return csv_line((
+        placed.chain_id, placed.seq, placed.at, placed.actor, placed.origin, placed.kind, placed.result, placed.about,
+        placed.trigger, placed.from_state, placed.to_state, placed.idx, placed.hash.hex(), placed.body,
+    ))  # fmt: skip
 
 
-def read_export(file: BinaryIO, name: str) -> Iterator[Story]:
-    """
-    Read an export back, chain by chain, checking each entry against the one before.
-
-    Args:
-        file: Opened in binary.
-        name: What errors call it.
-
-    Raises:
-        InvalidInput: The file is damaged: names the first line that doesn't fit.
-    """
-    chain: list[Entry] = []
-    number = 0
-    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
-        entry = _checked(line, chain, f"{name}, line {number}")
-        if chain and entry.chain_id != chain[-1].chain_id:
-            yield read_chain(chain[-1].chain_id, chain)[0]
-            chain = []
-        chain.append(entry)
-    if not chain:
-        raise InvalidInput(f"{name}, line {number + 1}", "is the end: there is no entry at all", _WHOLE)
-    yield read_chain(chain[-1].chain_id, chain)[0]
-
-
-def _checked(line: bytes, chain: list[Entry], where: str) -> Entry:
-    try:
-        entry = _entry(line)
-        _extends(entry, chain[-1] if chain else None)
-    except _UnfitError as error:
-        raise InvalidInput(where, str(error), _WHOLE) from None
-    except (ValueError, RecursionError):  # their texts may hold what the line holds
-        problem = "is not one of our entries"
-    else:
-        return entry
-    raise InvalidInput(where, problem, _WHOLE)
-
-
-def _entry(line: bytes) -> Entry:
-    if len(line) > LONGEST_LINE:
-        raise _UnfitError("is too long")
-    if not line.endswith(b"\n"):
-        raise _UnfitError("is cut off")
-    record = json.loads(line)
-    if not isinstance(record, dict) or not isinstance(body := record.get("body"), str):
-        raise _UnfitError("is not an object with hash and body")
-    if record.get("hash") != body_hash(body).hex():
-        raise _UnfitError("has a hash that is not its body's")
-    told = json.loads(body)
-    if not isinstance(told, dict) or told.get("v") != BODY_VERSION:
-        raise _UnfitError("has a body of another version")
-    if canonical(told) != body:
-        raise _UnfitError("has a body that is not canonical JSON")
-    if any(not isinstance(told.get(column), str) for column in _TEXTS) or type(told.get("seq")) is not int:
-        raise _UnfitError("lacks what every entry has")
-    if not _HASH.fullmatch(told["prev"]):
-        raise _UnfitError("names no entry before it")
-    at = datetime.fromisoformat(told["at"])
-    if at.tzinfo is None or instant(at) != told["at"]:
-        raise _UnfitError("has an instant in another form")
-    return Entry(
-        told["chain"], told["seq"], told["trigger"], told["from"], told["to"], at, told["actor"], told["origin"],
-        told["kind"], told["result"], told["about"], bytes.fromhex(told["prev"]), body_hash(body), body,
-    )  # fmt: skip
-
-
-def _extends(entry: Entry, last: Entry | None) -> None:
-    if last is not None and entry.chain_id < last.chain_id:
-        raise _UnfitError("is of a chain that belongs further up")
-    if last is not None and entry.chain_id > last.chain_id:
-        last = None
-    if entry.seq != (last.seq + 1 if last else 1):
-        raise _UnfitError(f"is number {entry.seq} of its chain, after {last.seq if last else 0}")
-    if entry.prev_hash != (last.hash if last else NO_HASH):
-        raise _UnfitError("does not extend the entry before it")
-    if entry.from_state != (last.to_state if last else START):
-        raise _UnfitError("leaves another state than its chain was in")
+def csv_line(cells: Sequence[object]) -> bytes:
+    """Give one line of CSV (RFC 4180)."""
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow([f"'{cell}" if str(cell).startswith(_FORMULA) else cell for cell in cells])
+    return line.getvalue().encode()

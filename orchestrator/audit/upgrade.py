@@ -124,7 +124,7 @@ def replay(chains: Iterable[Story], rules: Rules) -> Replayed:
     Replay every chain.
 
     Args:
-        chains: As `export.read_export` gives them; whole and undamaged.
+        chains: As `exported.read_export` gives them; whole and undamaged.
         rules: What this software knows.
 
     Returns:

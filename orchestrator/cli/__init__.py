@@ -8,8 +8,8 @@ program, 128 + n ended by signal n.
 
 Read in this order: `session` (what all commands share), `app` (the commands),
 `payments`, `queries`, `watch`, `run`, `processes`, `definitions`, `accounts`,
-`account_check`, `database`, `audit`, `upgrade`, `diagram`, `records` and `show` (how things
-are written), `exits`, then the demo: `demo_script`,
+`account_check`, `database`, `erase`, `audit`, `upgrade`, `diagram`, `records` and `show` (how things
+are written), `exits`, `refused`, then the demo: `demo_script`,
 `children`, `demo`, `demo_view`, `demo_check`, `demo_handlers`.
 """
 

@@ -9,18 +9,40 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orchestrator.cli import accounts, audit, database, definitions, demo, payments, queries, run, serve, session
+from orchestrator.cli import (
+    accounts,
+    audit,
+    database,
+    definitions,
+    demo,
+    erase,
+    payments,
+    population,
+    queries,
+    reconcile,
+    refused,
+    reviews,
+    roles,
+    run,
+    seal,
+    serve,
+    session,
+)
 from orchestrator.cli.diagram import diagram
 from orchestrator.cli.exits import CLOSED_PIPE, status_of, tell, tell_usage
 from orchestrator.cli.upgrade import check_upgrade
 from orchestrator.cli.watch import watch
 
 STANDARD_OUTPUT = 1
+
+_called: ContextVar[session.Called | None] = ContextVar("called", default=None)
+"""How the program was called, for what is done after a command has failed."""
 
 app = typer.Typer(
     name="orchestrator",
@@ -43,6 +65,7 @@ def options(
 ) -> None:
     """Run payments, look at them, prove their trail. Exit status: 0 fine, 1 findings, 2 usage, 3 unavailable."""
     context.obj = session.Called(config)
+    _called.set(context.obj)
 
 
 app.command("demo")(demo.demo)
@@ -58,7 +81,13 @@ app.command("explain")(queries.explain)
 app.command("health")(serve.health)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(definitions.app, name="definitions")
+database.app.command("rotate-keys")(erase.rotate_keys)
+database.app.command("roles")(roles.roles)
 app.add_typer(database.app, name="db")
+audit.app.command("erase")(erase.erase)
+for part in (seal, population, reconcile):
+    audit.app.add_typer(part.app)  # without a name of its own: its commands are audit's
+audit.app.add_typer(reviews.app, name="review")
 app.add_typer(audit.app, name="audit")
 app.add_typer(database.settings_app, name="settings")
 app.command("check-upgrade")(check_upgrade)
@@ -96,6 +125,8 @@ def execute(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
         return CLOSED_PIPE
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback with values
+        called = _called.get()
+        refused.note(error, called.config if called is not None else None)
         tell(error)
         return status_of(error)
     return status if isinstance(status, int) else 0

@@ -14,7 +14,7 @@ import typer
 from orchestrator import composition
 from orchestrator.cli.exits import FINDINGS
 from orchestrator.cli.records import print_json
-from orchestrator.cli.session import Json, actor, run, settings_of
+from orchestrator.cli.session import Json, Person, actor, run, settings_of
 from orchestrator.cli.show import cell, console
 from orchestrator.clock import SystemClock
 from orchestrator.domain.entry import Context
@@ -32,15 +32,16 @@ settings_app = typer.Typer(help="The settings in force.", no_args_is_help=True)
 
 
 @app.command()
-def upgrade(context: typer.Context, as_json: Json = False) -> None:
+def upgrade(context: typer.Context, person: Person = None, as_json: Json = False) -> None:
     """
     Bring the database to this version.
 
-    A SQLite file is made if there is none. Stopped at any moment, the database
-    is as it was before or upgraded.
+    A SQLite file is made if there is none. The change is an entry, `schema.upgraded`.
+    Stopped at any moment, the database is as it was before or upgraded.
     """
     settings = settings_of(context)
-    _print(settings, run(migrate.upgrade(settings.database_url)), as_json=as_json)
+    here = Context(SystemClock().now(), actor(person), composition.origin(), version=VERSION)
+    _print(settings, run(migrate.upgrade(settings.database_url, here)), as_json=as_json)
 
 
 @app.command()

@@ -24,9 +24,9 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator import telemetry
-from orchestrator.audit.verify import verify
-from orchestrator.cli.audit import print_report
+from orchestrator import composition, sealing, telemetry
+from orchestrator.audit.verify import Report, verify
+from orchestrator.cli.audit import evidence_of, print_report
 from orchestrator.cli.children import Children, environment, sandbox_stats
 from orchestrator.cli.demo_check import Told, promises, taken_over
 from orchestrator.cli.demo_script import ACCOUNT, FEWEST, MOST, PARTS, Act, Cast, cast
@@ -34,16 +34,19 @@ from orchestrator.cli.demo_view import View, outcome_table
 from orchestrator.cli.exits import FINDINGS
 from orchestrator.cli.show import console, timeline_table
 from orchestrator.clock import SystemClock
+from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import ConfigurationError, InvalidInput
 from orchestrator.domain.payment import Payment, State
-from orchestrator.orchestrator import Orchestrator
+from orchestrator.orchestrator import VERSION, Orchestrator
+from orchestrator.privacy.signing import new_key_line
 from orchestrator.records import Query
 from orchestrator.sandbox import SandboxOptions
 from orchestrator.sandbox.bodies import FALLBACK_NUMBER
 from orchestrator.settings import load_settings
-from orchestrator.store import migrate
+from orchestrator.upgrading import upgrade_database
 
 TICK_S = 0.2
+DEMO = "cli:demo"
 PATIENCE_S = 50.0
 """After so long the demo stops waiting and says what is missing."""
 
@@ -53,6 +56,11 @@ _SETTINGS = """\
 # Made by `orchestrator demo`; `orchestrator --config THIS list` looks at what it left.
 database_url = "sqlite:///{database}"
 sealing_key = "file:sealing-key"
+
+[seal]
+signing_key = "file:signing-key"
+sink = "trail.seal"
+every_s = 2
 
 [worker]
 handlers = "orchestrator.cli.demo_handlers:register"
@@ -164,9 +172,9 @@ async def _demo(payments: int, seed: int) -> bool:
         view.say(f"the provider's sandbox listens on {url}")
         config = write_settings(directory, url)
         settings = load_settings(config, environ)
-        await migrate.upgrade(settings.database_url)
+        await upgrade_database(settings.database_url, actor=DEMO)
         view.say(f"database {settings.describe()['database_url']}")
-        async with Orchestrator(settings, actor="cli:demo") as orchestrator:
+        async with Orchestrator(settings, actor=DEMO) as orchestrator:
             await _refuse_strangers(orchestrator)
             members = list(cast(payments, run=secrets.token_hex(2).upper(), seed=seed))
             stage = _Stage(
@@ -182,6 +190,7 @@ def write_settings(directory: Path, url: str) -> Path:
     defaults = SandboxOptions()
     _write_private(directory / "client-secret", defaults.client_secret)
     _write_private(directory / "sealing-key", base64.b64encode(secrets.token_bytes(32)).decode())
+    _write_private(directory / "signing-key", new_key_line("demo"))
     text = _SETTINGS.format(
         database=directory / "orchestrator.db", account=ACCOUNT, url=url, client_id=defaults.client_id,
         configuration=defaults.account_configuration_id, prefix=FALLBACK_NUMBER[:3],
@@ -268,11 +277,23 @@ async def _act(stage: _Stage, payments: Sequence[Payment], waiting: dict[str, Ca
         del waiting[payment.reference]
 
 
+async def _sealed(stage: _Stage) -> Report:
+    """Seal what is left, and hold the trail against its checkpoints and what was carried elsewhere."""
+    store, settings = stage.orchestrator.store, stage.orchestrator.settings
+    clock = SystemClock()
+    sealer = sealing.build_sealer(
+        settings, store, clock, lambda: Context(clock.now(), DEMO, composition.origin(), version=VERSION)
+    )
+    if sealer is not None:
+        await sealer.seal()
+    return await verify(store, evidence=evidence_of(settings, (), (), None))
+
+
 async def _tell(stage: _Stage, url: str, first: Process, second: Process) -> bool:
     """Show how it went; give whether every promise was kept."""
     payments = await stage.look()
     timelines = {payment.reference: await stage.orchestrator.timeline(payment.id) for payment in payments}
-    report = await verify(stage.orchestrator.store)
+    report = await _sealed(stage)
     told = Told(
         stage.members, {payment.reference: payment for payment in payments}, timelines, await sandbox_stats(url),
         report, (first.pid, first.returncode), (second.pid, second.returncode),

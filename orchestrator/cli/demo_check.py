@@ -133,7 +133,9 @@ def _one_session(told: Told) -> Promise:
 
 def _clean(told: Told) -> Promise:
     findings = tuple(f"{found.chain_id} {found.seq or ''}: {found.what}" for found in told.report.findings[:10])
-    return Promise(f"the trail of {told.report.counts['entries']} entries verifies", findings)
+    counts = told.report.counts
+    sealed = f", {counts.get('leaves', 0)} of them sealed under {counts.get('checkpoints', 0)} checkpoints"
+    return Promise(f"the trail of {counts['entries']} entries verifies{sealed}", findings)
 
 
 def _says(entry: Entry, **words: str) -> bool:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from orchestrator.domain.errors import (
     ConfigurationError,
+    ControlFailed,
     Fenced,
     IntegrityViolated,
     InvalidInput,
@@ -32,7 +33,7 @@ def status_of(error: BaseException) -> int:
     match _first(error):
         case InvalidInput() | ConfigurationError() | NotFound():
             return USAGE
-        case Unavailable() | Fenced():
+        case Unavailable() | Fenced() | ControlFailed():
             return UNAVAILABLE
         case IntegrityViolated():
             return FINDINGS

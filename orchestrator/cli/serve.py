@@ -89,6 +89,7 @@ async def work(settings: Settings, token: str) -> None:
         app = create_app(orchestrator, token=token, metrics=metrics.text)
         with drained_by_signals(stop.set), metrics.counting():
             await listen(app, host=settings.service.host, port=settings.service.port, stop=stop, ready=ready)
+        await app.state.denials.close()
     emit("service.stopped")
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from orchestrator import composition, telemetry
+from orchestrator import composition, sealing, telemetry
 from orchestrator.domain.errors import DatabaseMismatch, InvalidInput
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import AccountSettings, Settings, load_settings
@@ -111,8 +111,31 @@ async def reading(settings: Settings) -> AsyncIterator[SqlStore]:
         DatabaseMismatch: It is empty, behind, ahead or not ours.
         Unavailable: It does not answer.
     """
-    store = composition.build_store(settings)
-    await store.open(to_write=False)
+    async with _opened(settings, to_write=False) as store:
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def writing(settings: Settings, *, notes_only: bool = False) -> AsyncIterator[SqlStore]:
+    """
+    Open the database alone, to write to it what needs neither keys nor definitions.
+
+    Args:
+        settings: The settings.
+        notes_only: For who writes no payment, and may have no right to: the sealer, an examiner.
+
+    Raises:
+        DatabaseMismatch: It is empty, behind, ahead, not ours, or was changed by hand.
+        Unavailable: It does not answer; `WentBack`: it is an older copy of itself.
+    """
+    async with _opened(settings, to_write=True, notes_only=notes_only) as store:
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def _opened(settings: Settings, *, to_write: bool, notes_only: bool = False) -> AsyncIterator[SqlStore]:
+    store = composition.build_store(settings, sealing.entry_lines(settings))
+    await store.open(to_write=to_write, notes_only=notes_only)
     try:
         yield store
     finally:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import composition
-from orchestrator.audit.export import read_export
+from orchestrator.audit.exported import read_export
 from orchestrator.audit.upgrade import Replayed, present_rules, replay
 from orchestrator.claim import MACHINE_VERSIONS
 from orchestrator.cli.exits import FINDINGS

@@ -12,8 +12,9 @@ Every exception that this package raises on purpose, as one tree.
     │   └── DatabaseMismatch  the database is behind, ahead, or not ours
     ├── Unavailable           something we need does not answer; nothing was lost
     │   └── WentBack          the database is older than it was; a person must say so
-    └── IntegrityViolated     the trail contradicts itself; found, never raised to repair
-        └── DatabaseDamaged   the database's file can't be read any more
+    ├── IntegrityViolated     the trail contradicts itself; found, never raised to repair
+    │   └── DatabaseDamaged   the database's file can't be read any more
+    └── ControlFailed         the seal, its export or a verification can't do its work
 
 Remote trouble is never an exception: it is a `Verdict`. Texts name fields and
 classes of values, never the values: an exception ends up in logs.
@@ -43,7 +44,14 @@ class InvalidInput(OrchestratorError):  # noqa: N818 - reads as what happened
 
 
 class CardDataRefused(InvalidInput):
-    """Somebody sends what must never be here: a card number, a security code or a track."""
+    """
+    Somebody sends what must never be here: a card number, a security code or a track.
+
+    Attributes:
+        noted: Whether the trail tells of it already.
+    """
+
+    noted = False
 
 
 class Conflict(InvalidInput):
@@ -125,3 +133,18 @@ class IntegrityViolated(OrchestratorError):  # noqa: N818
 
 class DatabaseDamaged(IntegrityViolated):
     """The database's file is damaged, as by a copy over an open one: a person restores a backup; workers wait."""
+
+
+class ControlFailed(OrchestratorError):  # noqa: N818
+    """
+    A security control of ours can't do its work: the seal, its export, or a verification.
+
+    Args:
+        control: Which, such as `seal`.
+        why: What happened; no payer data, no secret.
+    """
+
+    def __init__(self, control: str, why: str) -> None:
+        self.control = control
+        self.why = why
+        super().__init__(f"{control}: {why}")

@@ -10,11 +10,12 @@ import hashlib
 import re
 from base64 import b32encode
 
-from orchestrator.domain.errors import InvalidInput
+from orchestrator.domain.errors import InvalidInput, NotFound
 
 _REFERENCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,48}[A-Za-z0-9])?")
 _CALL_GUID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:{}-]{0,63}")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9 _.|-]{0,63}")
+_PAYMENT_ID = re.compile(r"pay-[a-z2-7]{26}")
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -54,6 +55,16 @@ def payment_id(account: str, idempotency_key: str) -> str:
     """
     digest = hashlib.sha256(f"{len(account)}:{account}{idempotency_key}".encode()).digest()
     return "pay-" + b32encode(digest[:16]).decode().rstrip("=").lower()
+
+
+def unknown_payment(payment_id: object) -> NotFound:
+    """Give the error for a payment that is not there; it repeats only what has the form of our ids."""
+    return NotFound(f"no payment {payment_id!r}" if is_payment_id(payment_id) else "no payment has this id")
+
+
+def is_payment_id(text: object) -> bool:
+    """Tell whether the text has the form that `payment_id` gives."""
+    return isinstance(text, str) and _PAYMENT_ID.fullmatch(text) is not None
 
 
 def _matching(pattern: re.Pattern[str], text: str, field: str, fix: str) -> str:

@@ -46,7 +46,7 @@ _HEX = re.compile(
 _HEX_LETTER = re.compile(r"[a-fA-F]")
 
 _E164_DIGITS = 14
-"""A number after `+` with at most so many digits is a phone number; no brand's longer card starts like one."""
+"""A number after `+` (`%2B`) with at most so many digits is a phone number; no brand's longer card starts like one."""
 
 _ZERO_POINT = re.compile(r"(?<!\d)0\.$")
 """What stands before the decimals of a float, which has 16 digits as a rule."""
@@ -215,7 +215,7 @@ def _cards_in_run(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         if not SHORTEST <= len(digits) <= LONGEST or not is_card_number(digits):
             continue
         before = text[max(groups[first][0] - 3, 0) : groups[first][0]]
-        phone = before.endswith("+") and len(digits) <= _E164_DIGITS
+        phone = (before.endswith("+") or before.upper() == "%2B") and len(digits) <= _E164_DIGITS
         fraction = last - first == 1 and _ZERO_POINT.search(before)
         if not phone and not fraction:
             yield groups[first][0], groups[last - 1][1]

@@ -25,9 +25,9 @@ import contextlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, NoReturn, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -43,6 +43,8 @@ KEY_SETTING = "sealing_key"
 """The setting that every error about keys names."""
 
 _VERSION = 1
+VERSION_BYTE = bytes((_VERSION,))
+"""How every sealed value begins, whatever its key."""
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _FIX = "give 32 random bytes in base64, one key a line, the current one last"
@@ -100,6 +102,19 @@ class Sealer:
     def __repr__(self) -> str:
         return f"Sealer(current={self.current!r}, keys={len(self._ciphers)})"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Sealer is not pickled: the bytes would hold its keys")
+
+    @property
+    def key_ids(self) -> Sequence[str]:
+        """The ids of all keys, the current one last."""
+        return (*(key_id for key_id in self._ciphers if key_id != self.current), self.current)
+
+    @staticmethod
+    def header(key_id: str) -> bytes:
+        """Give how every value begins that is sealed with this key, and no other does."""
+        return bytes((_VERSION, len(key_id))) + key_id.encode()
+
     def seal(self, plaintext: bytes, *, bound_to: str) -> bytes:
         """
         Encrypt a value for one place.
@@ -111,8 +126,7 @@ class Sealer:
         Returns:
             Bytes that say which key opens them; never the same twice.
         """
-        key_id = self.current.encode()
-        header = bytes((_VERSION, len(key_id))) + key_id
+        header = self.header(self.current)
         nonce = self._random_bytes(_NONCE_BYTES)
         return header + nonce + self._ciphers[self.current].encrypt(nonce, plaintext, header + bound_to.encode())
 
@@ -209,13 +223,28 @@ def load_or_create_key_file(
         if not may_create:
             problem = f"there is no key file {path}, and a new key can't open what is sealed already"
             raise ConfigurationError(KEY_SETTING, problem, "restore the file from its backup") from None
-        created = _create(path, base64.b64encode(random_bytes(KEY_BYTES)) + b"\n")
+        created = create_private(path, base64.b64encode(random_bytes(KEY_BYTES)) + b"\n", KEY_SETTING)
         text = read_private(path, KEY_SETTING, forbidden=0o077)
     return LoadedKey(Sealer.parse(text, origin=str(path)), created)
 
 
-def _create(path: Path, content: bytes) -> bool:
-    """Put a complete file in place unless there is one; tell whether it was us."""
+def create_private(path: Path, content: bytes, setting: str) -> bool:
+    """
+    Put a complete file for its owner alone in place, unless there is one.
+
+    Args:
+        path: The file; its directory must exist.
+        content: All of it.
+        setting: The setting that an error names.
+
+    Returns:
+        Whether it was us.
+
+    Raises:
+        ConfigurationError: It can't be made.
+
+    Crash: there is a whole file or none, at most a temporary one beside it, which nobody reads.
+    """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -230,8 +259,8 @@ def _create(path: Path, content: bytes) -> bool:
         return False
     except OSError as error:
         problem = f"the key file {path} can't be created ({type(error).__name__})"
-        fix = "make its directory writable, or set sealing_key to env:NAME or file:PATH"
-        raise ConfigurationError(KEY_SETTING, problem, fix) from None
+        fix = f"make its directory writable, or set {setting} to env:NAME or file:PATH"
+        raise ConfigurationError(setting, problem, fix) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -6,10 +6,11 @@ what they are bound to. Next: `store`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from orchestrator.domain.errors import IntegrityViolated
-from orchestrator.privacy.sealed import Sealer
+from orchestrator.privacy.sealed import VERSION_BYTE, Sealer
 
 
 class FieldVault:
@@ -41,6 +42,27 @@ class FieldVault:
             raise IntegrityViolated(f"{payment_id}: the sealed value holds no fields")
         return fields
 
+    def reseal(self, sealed: bytes, *, payment_id: str) -> bytes:
+        """
+        Give the same fields sealed with the current key; raises as `unseal`.
+
+        The bytes inside stay as they are: nothing is parsed.
+        """
+        place = _place(payment_id)
+        return self._sealer.seal(self._sealer.unseal(sealed, bound_to=place), bound_to=place)
+
+    @property
+    def key_ids(self) -> Sequence[str]:
+        """The ids of all keys, the current one last."""
+        return self._sealer.key_ids
+
+    def header(self, key_id: str = "") -> bytes:
+        """Give how values sealed with this key begin; without one, how all of them do."""
+        return self._sealer.header(key_id) if key_id else VERSION_BYTE
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a FieldVault is not pickled: the bytes would hold its keys")
+
     def digest(self, content: bytes) -> str:
         """Give the keyed digest of a submit's content."""
         return self._sealer.digest(content)
@@ -56,4 +78,5 @@ class FieldVault:
 
 
 def _place(payment_id: str) -> str:
+    """Name table and row, and so the one column that is sealed; see docs/decisions/0021-payer-data.md."""
     return f"payer_data/{payment_id}"

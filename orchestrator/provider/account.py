@@ -159,7 +159,7 @@ class AccountProvider:
             return answer
         roles, definition = self._line.account.roles, request.definition
         if starts:
-            verdict = session_of(answer, definition, roles, request.channel)
+            verdict = session_of(answer, definition, roles, request.channel, redact=self._line.redact)
         else:
             verdict = observation_of(
                 answer, definition, roles, self._line.account.gateway,

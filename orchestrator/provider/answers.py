@@ -35,7 +35,9 @@ def grant_of(answer: Answer, definition: Definition, roles: RoleNames) -> Grant 
     return Grant(token, life_of(expires_in))
 
 
-def session_of(answer: Answer, definition: Definition, roles: RoleNames, channel: Channel) -> Verdict:
+def session_of(
+    answer: Answer, definition: Definition, roles: RoleNames, channel: Channel, *, redact: Callable[[str], str]
+) -> Verdict:
     """
     Read a started session out of an answer.
 
@@ -48,8 +50,8 @@ def session_of(answer: Answer, definition: Definition, roles: RoleNames, channel
     if isinstance(found, Verdict):
         return replace(found, message=message_in(answer.body))
     message = found.get(roles.message) or message_in(answer.body)
-    session_id = _id(found.get(roles.session_id))
-    number, link_id = _id(found.get(roles.number)), _id(found.get(roles.link_id))
+    named = (found.get(role) for role in (roles.session_id, roles.number, roles.link_id))
+    session_id, number, link_id = (_id(value, redact) for value in named)
     if session_id is None or (channel is Channel.PHONE and (number is None or link_id is None)):
         return _unknown(INCOMPLETE, message)
     session = Session(session_id, number, link_id) if channel is Channel.PHONE else Session(session_id)
@@ -94,10 +96,10 @@ def _extracted(answer: Answer, definition: Definition) -> Mapping[str, str | Non
         return _unknown(UNREADABLE, None)
 
 
-def _id(value: str | None) -> str | None:
-    """An id that can be stored and sent on; anything else is no id."""
+def _id(value: str | None, redact: Callable[[str], str]) -> str | None:
+    """An id that can be stored and sent on; anything else is no id, and card data least of all."""
     text = (value or "").strip()
-    return text if 0 < len(text) <= MAX_ID and text.isprintable() else None
+    return text if 0 < len(text) <= MAX_ID and text.isprintable() and redact(text) == text else None
 
 
 def _unknown(reason: str, message: str | None) -> Verdict:

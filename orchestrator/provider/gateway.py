@@ -96,7 +96,7 @@ def observe_document(
     found = document.get(profile.result_field) if profile.result_field else document
     result: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     state = state if state is not None else _text(document.get(profile.state_field))
-    amount, readable = _amount(profile, result, amount_currency)
+    amount, readable = _amount(profile, result, amount_currency, redact)
     codes = {name: kept(text) for name in profile.keep_fields if (text := _text(result.get(name))) is not None}
     if not readable:
         codes[profile.amount_field] = UNREADABLE
@@ -162,11 +162,15 @@ def _among(decision: str, words: tuple[str, ...]) -> bool:
     return decision.strip().casefold() in {word.casefold() for word in words}
 
 
-def _amount(profile: GatewayProfile, result: Mapping[str, Any], currency: str) -> tuple[int | None, bool]:
+def _amount(
+    profile: GatewayProfile, result: Mapping[str, Any], currency: str, redact: Callable[[str], str]
+) -> tuple[int | None, bool]:
     """The amount in minor units, and whether what is there could be read; absent is readable."""
     text = _text(result.get(profile.amount_field))
     if text is None:
         return None, True
+    if redact(text) != text:  # a card number in its place would be kept as a number
+        return None, False
     if profile.amount_unit == "minor":
         return (int(text), True) if _MINOR.fullmatch(text) else (None, False)
     if not _MAJOR.fullmatch(text):

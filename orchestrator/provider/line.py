@@ -18,6 +18,7 @@ from orchestrator.domain.condition import Condition
 from orchestrator.domain.verdict import Cause, Exchange, Verdict, VerdictKind
 from orchestrator.interactions import Rendered
 from orchestrator.ports import Clock
+from orchestrator.provider.answers import INCOMPLETE
 from orchestrator.provider.backoff import FullJitter
 from orchestrator.provider.breaker import REASON as BREAKER_OPEN
 from orchestrator.provider.breaker import Breaker, Kind
@@ -241,10 +242,14 @@ class Line:
         return result
 
     def cleaned(self, verdict: Verdict, private: Callable[[], Iterable[str]]) -> Verdict:
-        """Give the verdict with a message that may be kept."""
-        if verdict.message is None:
+        """Give the verdict with texts that may be kept."""
+        seen, session = verdict.observation, verdict.session
+        if verdict.message is None and seen is None and session is None:
             return verdict
-        return replace(verdict, message=Cleaner(private(), self.redact)(verdict.message))
+        cleaner = Cleaner(private(), self.redact)
+        if session is not None and any(map(cleaner.private.hold, (session.id, session.number, session.link_id))):
+            verdict = replace(verdict, kind=VerdictKind.UNKNOWN, reason=INCOMPLETE, session=None)
+        return replace(cleaner.private.out_of_verdict(verdict), message=cleaner(verdict.message))
 
     def exchanged(self, call: Call) -> Exchange:
         """Give what the trail keeps of a call."""

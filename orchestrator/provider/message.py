@@ -12,10 +12,11 @@ import json
 import re
 from collections.abc import Callable, Iterable
 
+from orchestrator.domain.discreet import PrivateValues
+
 MAX_MESSAGE = 200
 MAX_PLAIN = 1000
 """A longer plain text is a page, not a message."""
-REMOVED = "[removed]"
 
 _KEYS = ("message", "error_description", "error", "detail", "title")
 _MARKUP = re.compile(r"<[a-zA-Z!/?]")
@@ -67,9 +68,7 @@ class Cleaner:
     """
 
     def __init__(self, private: Iterable[str], redact: Callable[[str], str]) -> None:
-        values = {_printable(value).strip() for value in private}
-        longest_first = sorted((value for value in values if len(value) >= 3), key=len, reverse=True)
-        self._private = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if longest_first else None
+        self.private = PrivateValues({_printable(value).strip() for value in private})
         self._redact = redact
 
     def __call__(self, text: str | None) -> str | None:
@@ -77,8 +76,7 @@ class Cleaner:
         if text is None:
             return None
         text = _printable(text)  # first, so that no character can hide a value
-        if self._private is not None:
-            text = self._private.sub(REMOVED, text)
+        text = self.private.out_of(text)
         return self._redact(text).strip()[:MAX_MESSAGE] or None
 
 

@@ -9,7 +9,6 @@ repeats what was sent, and what is logged are words, never a body. Next: `run`.
 import asyncio
 import hmac
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Annotated, Protocol
 
 from fastapi import FastAPI, Header, Request, Response
@@ -18,6 +17,7 @@ from fastapi.responses import JSONResponse
 from orchestrator.domain.errors import ConfigurationError, Fenced, InvalidInput, Unavailable
 from orchestrator.domain.hearing import MAX_BYTES
 from orchestrator.health import Colour, Health
+from orchestrator.service.denied import Denials
 from orchestrator.telemetry import emit
 from orchestrator.webhook import Heard
 
@@ -34,8 +34,8 @@ class Served(Protocol):
         """Take a webhook."""
         ...
 
-    async def refuse_webhook(self, account: str, why: str, sender: str = "") -> None:
-        """Write down that a webhook was refused."""
+    async def deny_access(self, door: str, sender: str, count: int) -> None:
+        """Write down that somebody came without a valid token."""
         ...
 
     async def health(self) -> Health:
@@ -53,15 +53,18 @@ def create_app(served: Served, *, token: str, metrics: Callable[[], tuple[bytes,
         metrics: Gives the metrics' text and content type.
 
     Returns:
-        An ASGI application with `POST /webhooks/{account}`, `GET /health` and `GET /metrics`.
+        An ASGI application with `POST /webhooks/{account}`, `GET /health` and `GET /metrics`; await its
+        `state.denials.close()` at the end.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.denials = denials = Denials(served.deny_access)
     Authorization = Annotated[str | None, Header()]  # noqa: N806 - a type
 
     @app.post("/webhooks/{account}")
     async def webhook(account: str, request: Request, authorization: Authorization = None) -> Response:
         if not _admitted(authorization, token):
-            return await _unknown_sender(served, account, request)
+            emit("webhook.refused", reason="unauthorized", origin=_sender(request))
+            return await _stranger(denials, "webhooks", request)
         body = await _body(request)
         return body if isinstance(body, Response) else await _taken(served, account, body)
 
@@ -72,9 +75,10 @@ def create_app(served: Served, *, token: str, metrics: Callable[[], tuple[bytes,
         return JSONResponse(found.told(), status)
 
     @app.get("/metrics")
-    async def scraped(authorization: Authorization = None) -> Response:
+    async def scraped(request: Request, authorization: Authorization = None) -> Response:
         if not _admitted(authorization, token):
-            return _told(401, "no valid token", headers={"WWW-Authenticate": "Bearer"})
+            emit("access.denied", reason="metrics", origin=_sender(request))
+            return await _stranger(denials, "metrics", request)
         if metrics is None:
             return _told(404, "no metrics here")
         text, kind = metrics()
@@ -88,12 +92,13 @@ def _admitted(authorization: str | None, token: str) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
 
 
-async def _unknown_sender(served: Served, account: str, request: Request) -> Response:
-    """Refuse, and write it down: somebody tries to tell us that money moved."""
-    sender = request.client.host if request.client else ""
-    emit("webhook.refused", reason="unauthorized", origin=sender)
-    with suppress(Unavailable, ConfigurationError):  # the log has it
-        await served.refuse_webhook(account, "unauthorized", sender)
+def _sender(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+async def _stranger(denials: Denials, door: str, request: Request) -> Response:
+    """Refuse, and write it down: somebody tries to tell us that money moved, or to look."""
+    await denials.deny(door, _sender(request))
     return _told(401, "no valid token", headers={"WWW-Authenticate": "Bearer"})
 
 

@@ -23,9 +23,12 @@ from pydantic import (
     model_validator,
 )
 
+from orchestrator.privacy.guard import redact_card_data
 from orchestrator.privacy.secret import is_reference
 from orchestrator.settings.accounts import AccountSettings, DefinitionPaths, RoleNames
 from orchestrator.settings.gateways import GatewaySettings
+from orchestrator.settings.privacy import PrivacySettings
+from orchestrator.settings.seal import SealSettings
 from orchestrator.settings.sources import Problem, explain, find_file, gather, refuse
 from orchestrator.settings.types import Frozen, Seconds, SecretReference, Surroundings, resolved, surroundings, wrong
 
@@ -33,7 +36,9 @@ __all__ = [
     "AccountSettings",
     "DefinitionPaths",
     "GatewaySettings",
+    "PrivacySettings",
     "RoleNames",
+    "SealSettings",
     "Settings",
     "WorkerSettings",
     "load_settings",
@@ -139,6 +144,8 @@ class Settings(Frozen):
             was put back. Beside a SQLite file by default; for PostgreSQL name one. Best on other
             storage than the database's.
         hold_age_s: After how many seconds a hold that nobody resolves turns health amber.
+        seal: How the trail is sealed.
+        privacy: How long payer data is kept.
         worker: How a worker works.
         service: How `orchestrator serve` listens.
         accounts: Provider configurations by name.
@@ -152,6 +159,8 @@ class Settings(Frozen):
     sealing_key: SecretReference = None
     mark_file: Annotated[Path | None, AfterValidator(_from_base)] = None
     hold_age_s: Annotated[float, Field(gt=0, le=30 * 86400, allow_inf_nan=False)] = 4 * 3600.0
+    seal: SealSettings = SealSettings()
+    privacy: PrivacySettings = PrivacySettings()
     worker: WorkerSettings = WorkerSettings()
     service: ServiceSettings = ServiceSettings()
     accounts: dict[_AccountName, AccountSettings] = Field(default_factory=dict)
@@ -165,6 +174,8 @@ class Settings(Frozen):
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name, account in self.accounts.items():
+            if redact_card_data(name) != name:
+                raise wrong("has an account whose name looks like a card number", "name it otherwise")
             if account.start_deadline_s >= self.worker.claim_trust_s:
                 problem = "is not shorter than worker.claim_trust_s"
                 fix = "a start must end while its claim is trusted; 5 and 6 by default"

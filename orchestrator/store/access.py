@@ -138,6 +138,21 @@ class Database:
         except Silent as silent:
             raise unavailable(silent) from silent
 
+    async def aside(self, work: Work[Result]) -> Result:
+        """
+        Do what no transaction may be around, on the writer's connection; once.
+
+        Raises:
+            Silent: No answer.
+        """
+
+        async def once() -> Result:
+            with heard():
+                async with self.engines.write.connect() as connection:
+                    return await work(connection)
+
+        return await self._shielded(once())
+
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
         """

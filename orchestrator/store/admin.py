@@ -1,5 +1,5 @@
 """
-What people do to the system rather than to a payment: notes in the day's chain, and paused accounts.
+What is done to the system rather than to a payment: notes in the day's chain, paused accounts, new definitions.
 
 Owns the chains `admin-<day>`: each note takes the next number under a lock and
 carries its change with it in one transaction, so that nothing is changed without
@@ -7,15 +7,18 @@ its entry. Must not know who may do what. Next: `store`.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import delete, insert, select, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.entry import NO_HASH, Context, Entry, sealed_entry
-from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.errors import IntegrityViolated, Unavailable
+from orchestrator.domain.kinds import known
 from orchestrator.domain.machine import START
 from orchestrator.records import Pause
 from orchestrator.store.access import Database
@@ -23,7 +26,7 @@ from orchestrator.store.faults import Refused, Silent, unavailable
 from orchestrator.store.hints import hint
 from orchestrator.store.registers import account_pause
 from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, row_of_entry
-from orchestrator.store.schema import audit_entry, unsealed
+from orchestrator.store.schema import audit_entry, definition, unsealed
 
 Change = Callable[[AsyncConnection], Awaitable[bool]]
 """What a note is about, in the note's own transaction; `False` when there is nothing to change, and so to note."""
@@ -38,6 +41,42 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 def chain_of(at: datetime) -> str:
     """Give the chain of the administrative entries of this day, UTC."""
     return f"admin-{at.astimezone(UTC):%Y-%m-%d}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What an entry of the day's chain says, whatever its number."""
+
+    kind: str
+    about: str
+    context: Context
+    details: Mapping[str, Any]
+    result: str
+
+    def after(self, seq: int, head: bytes) -> Entry:
+        """Give the entry that follows the chain's last one."""
+        return sealed_entry(
+            chain_id=chain_of(self.context.now), seq=seq + 1, prev_hash=head, trigger="note",
+            from_state=_OPEN if seq else START, to_state=_OPEN, kind=self.kind, result=self.result, about=self.about,
+            context=self.context, details=self.details,
+        )  # fmt: skip
+
+
+async def noted_within(
+    connection: AsyncConnection, kind: str, *, about: str, context: Context, details: Mapping[str, Any]
+) -> Entry:
+    """
+    Write the next entry of the day's chain in a transaction that is the caller's.
+
+    Raises:
+        ValueError: The kind is unknown.
+
+    Crash: part of the caller's transaction.
+    """
+    seq, head = await _locked(connection, chain_of(context.now))
+    entry = _Note(known(kind), about, context, details, "success").after(seq, head)
+    await _written(connection, entry)
+    return entry
 
 
 class Admin:
@@ -60,7 +99,7 @@ class Admin:
         Write the next entry of the day's chain, together with what it is about.
 
         Args:
-            kind: What kind of event, such as `account.paused`.
+            kind: What kind of event, one of `domain.kinds.ADMIN`.
             about: What it is about, such as the account's name.
             context: Who, when, from where; the day is taken from it.
             details: More for the body: ASCII keys, canonical JSON values; no payer data, no secret.
@@ -72,6 +111,7 @@ class Admin:
             The entry; `None` if `change` found nothing to do: then nothing was written.
 
         Raises:
+            ValueError: The kind is unknown.
             IntegrityViolated: The database refuses the entry or the change. Nothing was written.
             Unavailable: The database does not answer; whether it was written is unknown.
 
@@ -79,13 +119,7 @@ class Admin:
         answer is lost, this call finds its own entry and writes no second one.
         """
         tried: list[Entry] = []
-
-        def entry_after(seq: int, head: bytes) -> Entry:
-            return sealed_entry(
-                chain_id=chain_of(context.now), seq=seq + 1, prev_hash=head, trigger="note",
-                from_state=_OPEN if seq else START, to_state=_OPEN, kind=kind, result=result, about=about,
-                context=context, details=details,
-            )  # fmt: skip
+        told = _Note(known(kind), about, context, details, result)
 
         async def work(connection: AsyncConnection) -> Entry | None:
             seq, head = await _locked(connection, chain_of(context.now))
@@ -94,9 +128,8 @@ class Admin:
                 return written
             if change is not None and not await change(connection):
                 return None
-            tried.append(entry_after(seq, head))
-            await connection.execute(insert(audit_entry), [row_of_entry(tried[-1])])
-            await connection.execute(insert(unsealed), [{"chain_id": tried[-1].chain_id, "seq": tried[-1].seq}])
+            tried.append(told.after(seq, head))
+            await _written(connection, tried[-1])
             return tried[-1]
 
         entry = await self._raced(work)
@@ -195,6 +228,42 @@ class Admin:
 
         return await self._noted("account.resumed", account, reason, context, change)
 
+    async def publish_definition(self, digest: str, name: str, text: str, *, context: Context) -> None:
+        """
+        Keep a definition's masked text by its digest, with an entry `definition.published`; equal ones are one row.
+
+        Raises:
+            IntegrityViolated: The digest is there with another text.
+            Unavailable: The database does not answer; the same call again is safe.
+
+        Crash: row and entry are written together or not at all.
+        """
+        row = {"digest": digest, "name": name, "text": text, "created_at": context.now}
+        kept = select(definition.c.text).where(definition.c.digest == digest)
+
+        async def look(connection: AsyncConnection) -> str | None:
+            found: str | None = await connection.scalar(kept)
+            return found
+
+        async def change(connection: AsyncConnection) -> bool:
+            if await look(connection) is not None:
+                return False
+            # Two that publish at midnight write into two chains, and so don't wait for each other's lock.
+            again = postgresql.insert(definition).on_conflict_do_nothing()
+            done = await connection.execute(
+                again if self._database.dialect == "postgresql" else insert(definition), [row]
+            )
+            return done.rowcount == 1
+
+        # Looked at first without a lock: nearly always it is there.
+        there = await self._database.read(look)
+        if there is None:
+            details = {"name": name, "digest": digest}
+            await self.note("definition.published", about=name, context=context, details=details, change=change)
+            there = await self._database.read(look)
+        if there != text:
+            raise IntegrityViolated("a definition's text is not the one that its digest was made of")
+
     async def _noted(self, kind: str, account: str, reason: str, context: Context, change: Change) -> bool:
         details = {"account": account, "reason": reason}
         return await self.note(kind, about=account, context=context, details=details, change=change) is not None
@@ -226,6 +295,11 @@ async def _locked(connection: AsyncConnection, chain_id: str) -> tuple[int, byte
     )
     row = (await connection.execute(last)).first()
     return (row.seq, bytes(row.hash)) if row is not None else (0, NO_HASH)
+
+
+async def _written(connection: AsyncConnection, entry: Entry) -> None:
+    await connection.execute(insert(audit_entry), [row_of_entry(entry)])
+    await connection.execute(insert(unsealed), [{"chain_id": entry.chain_id, "seq": entry.seq}])
 
 
 async def _already(connection: AsyncConnection, tried: list[Entry]) -> Entry | None:

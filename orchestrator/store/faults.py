@@ -45,7 +45,13 @@ _RULES = sorted(
         *(f"pk_{table}" for table in metadata.tables),
         *(f"tr_{table}_{what}" for table in metadata.tables for what in ("append_only", "numbered")),
         "tr_payment_identity", "tr_payment_back", "tr_payment_ended", "tr_payment_facts", "tr_payment_birth",
-        "tr_payment_delete", "tr_audit_entry_payment",
+        "tr_payment_delete", "tr_audit_entry_payment", "tr_log_leaf_gap", "tr_log_leaf_entry", "tr_checkpoint_size",
+        "tr_unsealed_update", "tr_unsealed_delete",
+        *(
+            f"tr_{table}_{what}"
+            for table in ("control_failure", "review")
+            for what in ("opened", "closed", "said", "delete")
+        ),
     },
     key=len, reverse=True,
 )  # fmt: skip

@@ -11,12 +11,16 @@ Next: `guards_postgresql`, `views`.
 from collections.abc import Iterable, Mapping
 
 from orchestrator.store.rules import (
+    CONTROL_CLOSED,
+    CONTROL_OPENED,
     ENDED_LIST,
     ENTRY_RULES,
     IDENTITY,
     LIVE,
     ON_CALL,
     PAYMENT_RULES,
+    REVIEW_CLOSED,
+    REVIEWED,
     WITHOUT_ENTRY,
     of_row,
 )  # fmt: skip
@@ -72,7 +76,10 @@ def _append_only(table: str, collides: str) -> list[str]:
     # A row number that is given by hand could collide too, and REPLACE would take the other row
     # away. Where none is given it reads as -1 here: so -1 itself must never be stored.
     by_number = f"exists (select 1 from {table} where ({collides}) or rowid = new.rowid)"  # noqa: S608 - our own words
-    extends = {"audit_entry": [*_broken(ENTRY_RULES["sqlite"]), *_CHAIN], "incarnation": _LIVES}.get(table, [])
+    extends = {
+        "audit_entry": [*_broken(ENTRY_RULES["sqlite"]), *_CHAIN], "incarnation": _LIVES,
+        "log_leaf": _LEAF, "checkpoint": _CHECKPOINT,
+    }.get(table, [])  # fmt: skip
     found = [
         _trigger(f"tr_{table}_update", f"before update on {table}", [(never, "true")]),
         _trigger(f"tr_{table}_delete", f"before delete on {table}", [(never, "true")]),
@@ -109,6 +116,24 @@ _CHAIN = [
         ),
     ),
 ]
+_NO_LEAF = "not exists (select 1 from log_leaf where chain_id = old.chain_id and seq = old.seq)"
+_LEAF = [
+    ("tr_log_leaf_gap", "new.idx > 0 and not exists (select 1 from log_leaf where idx = new.idx - 1)"),
+    (
+        "tr_log_leaf_entry",
+        ("not exists (select 1 from audit_entry where chain_id = new.chain_id and seq = new.seq and hash = new.hash)"),
+    ),
+]
+_CHECKPOINT = [
+    (
+        # A root over all leaves that there are: no other can be signed.
+        "tr_checkpoint_size",
+        (
+            "not exists (select 1 from log_leaf where idx = new.size - 1)"
+            " or exists (select 1 from log_leaf where idx = new.size)"
+        ),
+    ),
+]
 _LIVES = [
     (
         "ck_incarnation_said",
@@ -123,6 +148,24 @@ _LIVES = [
         ),
     ),
 ]
+
+
+def _closed_once(table: str, opened: tuple[str, ...], closed: str) -> list[str]:
+    """Give the triggers of a register whose rows are opened, closed once by a person, and never removed."""
+    changed = " or ".join(f"new.{column} is not old.{column}" for column in opened)
+    refusals = [(f"tr_{table}_closed", f"old.{_END[table]} is not null"), (f"tr_{table}_said", changed),
+                (f"tr_{table}_said", f"not ({of_row(closed, 'new')})")]  # fmt: skip
+    taken = f"exists (select 1 from {table} where id = new.id)"  # noqa: S608 - our own words
+    return [
+        _trigger(f"tr_{table}_update", f"before update on {table}", refusals),
+        _trigger(f"tr_{table}_delete", f"before delete on {table}", [(f"tr_{table}_delete", "true")]),
+        _trigger(f"tr_{table}_insert", f"before insert on {table}",
+                 [(f"pk_{table}", taken), (f"tr_{table}_opened", f"new.{_END[table]} is not null")]),
+        _NUMBERED.format(table=table),
+    ]  # fmt: skip
+
+
+_END = {"control_failure": "ended_at", "review": "closed_at"}
 
 
 def sqlite_guards() -> list[str]:
@@ -153,6 +196,10 @@ def sqlite_guards() -> list[str]:
     found = [statement for table, collides in APPEND_ONLY.items() for statement in _append_only(table, collides)]
     return [
         *found,
+        *_closed_once("control_failure", CONTROL_OPENED, CONTROL_CLOSED),
+        *_closed_once("review", REVIEWED, REVIEW_CLOSED),
+        _trigger("tr_unsealed_update", "before update on unsealed", [("tr_unsealed_update", "true")]),
+        _trigger("tr_unsealed_delete", "before delete on unsealed", [("tr_unsealed_delete", _NO_LEAF)]),
         _trigger("tr_payment_insert", "before insert on payment", born),
         _NUMBERED.format(table="payment"),
         _trigger("tr_payment_delete", "before delete on payment", [("tr_payment_delete", "true")]),

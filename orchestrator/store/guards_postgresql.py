@@ -9,7 +9,16 @@ keys; both leave marks that `audit verify` finds. Next: `views`.
 """
 
 from orchestrator.store.guards import APPEND_ONLY, FACT_COLUMNS
-from orchestrator.store.rules import ENDED_LIST, IDENTITY, LIVE, of_row
+from orchestrator.store.rules import (
+    CONTROL_CLOSED,
+    CONTROL_OPENED,
+    ENDED_LIST,
+    IDENTITY,
+    LIVE,
+    REVIEW_CLOSED,
+    REVIEWED,
+    of_row,
+)  # fmt: skip
 
 DEFERRED = ("fk_payment_head", "tr_audit_entry_payment")
 """The constraints that are looked at when a transaction ends."""
@@ -46,15 +55,73 @@ begin
 end $$"""  # noqa: S608 - our own words
 
 
-def _change() -> str:
-    def row(name: str, columns: tuple[str, ...]) -> str:
-        return f"({', '.join(f'{name}.{column}' for column in columns)})"
+_LEAF = f"""\
+create function orchestrator_leaf() returns trigger language plpgsql set search_path from current as $$
+begin
+  if new.idx > 0 and not exists (select 1 from log_leaf where idx = new.idx - 1) then
+    {_VIOLATED.format(name="tr_log_leaf_gap")}
+  end if;
+  if not exists (select 1 from audit_entry
+    where chain_id = new.chain_id and seq = new.seq and hash = new.hash) then
+    {_VIOLATED.format(name="tr_log_leaf_entry")}
+  end if;
+  return new;
+end $$"""  # noqa: S608 - our own words
 
+_CHECKPOINT = f"""\
+create function orchestrator_checkpoint() returns trigger language plpgsql set search_path from current as $$
+begin
+  if not exists (select 1 from log_leaf where idx = new.size - 1)
+    or exists (select 1 from log_leaf where idx = new.size) then
+    {_VIOLATED.format(name="tr_checkpoint_size")}
+  end if;
+  return new;
+end $$"""  # noqa: S608 - our own words
+
+_UNSEALED = f"""\
+create function orchestrator_unsealed() returns trigger language plpgsql set search_path from current as $$
+begin
+  if tg_op = 'UPDATE' then
+    {_VIOLATED.format(name="tr_unsealed_update")}
+  end if;
+  if not exists (select 1 from log_leaf where chain_id = old.chain_id and seq = old.seq) then
+    {_VIOLATED.format(name="tr_unsealed_delete")}
+  end if;
+  return old;
+end $$"""  # noqa: S608 - our own words
+
+
+def _row(name: str, columns: tuple[str, ...]) -> str:
+    return f"({', '.join(f'{name}.{column}' for column in columns)})"
+
+
+def _closed_once(table: str, end: str, opened: tuple[str, ...], closed: str) -> str:
+    """Give the function of a register whose rows are opened, and closed once by a person."""
+    return f"""\
+create function orchestrator_{table}() returns trigger language plpgsql set search_path from current as $$
+begin
+  if tg_op = 'INSERT' then
+    if new.{end} is not null then
+      {_VIOLATED.format(name=f"tr_{table}_opened")}
+    end if;
+    return new;
+  end if;
+  if old.{end} is not null then
+    {_VIOLATED.format(name=f"tr_{table}_closed")}
+  end if;
+  if {_row("new", opened)} is distinct from {_row("old", opened)} or not ({of_row(closed, "new")}) then
+    {_VIOLATED.format(name=f"tr_{table}_said")}
+  end if;
+  return new;
+end $$"""
+
+
+def _change() -> str:
     identity = ("id", *IDENTITY)
     return f"""\
 create function orchestrator_payment_change() returns trigger language plpgsql set search_path from current as $$
 begin
-  if {row("new", identity)} is distinct from {row("old", identity)} then
+  if {_row("new", identity)} is distinct from {_row("old", identity)} then
     {_VIOLATED.format(name="tr_payment_identity")}
   end if;
   if new.version < old.version
@@ -64,7 +131,7 @@ begin
   if old.state in ({ENDED_LIST}) and new.state <> old.state then
     {_VIOLATED.format(name="tr_payment_ended")}
   end if;
-  if new.version = old.version and {row("new", FACT_COLUMNS)} is distinct from {row("old", FACT_COLUMNS)} then
+  if new.version = old.version and {_row("new", FACT_COLUMNS)} is distinct from {_row("old", FACT_COLUMNS)} then
     {_VIOLATED.format(name="tr_payment_facts")}
   end if;
   return new;
@@ -73,8 +140,13 @@ end $$"""
 
 def postgresql_guards() -> list[str]:
     """Give every function and trigger of a PostgreSQL database, each one statement."""
-    made = [_REFUSE, _BIRTH, _HAS_PAYMENT, _change()]
-    refused = [(table, "update or delete") for table in APPEND_ONLY] + [("payment", "delete")]
+    made = [
+        _REFUSE, _BIRTH, _HAS_PAYMENT, _change(), _LEAF, _CHECKPOINT, _UNSEALED,
+        _closed_once("control_failure", "ended_at", CONTROL_OPENED, CONTROL_CLOSED),
+        _closed_once("review", "closed_at", REVIEWED, REVIEW_CLOSED),
+    ]  # fmt: skip
+    refused = [(table, "update or delete") for table in APPEND_ONLY]
+    refused += [("payment", "delete"), ("control_failure", "delete"), ("review", "delete")]
     for table, events in refused:
         for suffix, when, each in (
             ("append_only", f"before {events} on {table}", "row"),
@@ -87,6 +159,15 @@ def postgresql_guards() -> list[str]:
     made += _always(
         "payment", "change", "before update on payment for each row execute function orchestrator_payment_change()"
     )
+    for table, suffix, when in (
+        ("log_leaf", "leaf", "insert"), ("checkpoint", "checkpoint", "insert"),
+        ("unsealed", "unsealed", "update or delete"),
+        ("control_failure", "control_failure", "insert or update"), ("review", "review", "insert or update"),
+    ):  # fmt: skip
+        clause = f"before {when} on {table} for each row execute function orchestrator_{suffix}()"
+        made += _always(table, "guard", clause)
+    truncate = "before truncate on unsealed for each statement execute function orchestrator_refuse()"
+    made += _always("unsealed", "truncate", truncate)
     return made + _always(
         "audit_entry",
         "payment",

@@ -21,9 +21,9 @@ from orchestrator.store.registers import schema_record
 from orchestrator.store.schema import TABLES
 
 DIGESTS: Mapping[str, Mapping[str, str]] = {
-    "0003": {
-        "sqlite": "a707a17fa3920ba9be787cbb063039f64a6ec6f5c1d24cf173c7bed7f2f1780e",
-        "postgresql": "1c8319a37e1c5870bf7713a65ebbbca841791b797c856a9472e216c80bc7a93b",
+    "0005": {
+        "sqlite": "31900c961901e9bd108a5ea016de21df6cf27e63267c6469627ab64cf313052f",
+        "postgresql": "3ab7aff37efa3cf9dec05c530379f0cdff846a90ca90790776c29ae32c8c3271",
     },
 }
 """What the schema's digest is at each revision that this code can work with; a test compares them with fresh ones."""
@@ -39,9 +39,10 @@ _RIGHTS = text(
     "select current_setting('transaction_read_only') = 'on' as read_only,"
     " coalesce((select bool_and(has_table_privilege(quote_ident(current_schema()) || '.' || name, 'select')"
     " and has_table_privilege(quote_ident(current_schema()) || '.' || name, 'insert'))"
-    " and has_table_privilege(quote_ident(current_schema()) || '.payment', 'update')"
+    " and (:notes_only or has_table_privilege(quote_ident(current_schema()) || '.payment', 'update'))"
     " from unnest(cast(:names as text[])) as name), false) as may_write"
 )
+_NOTED = ("audit_entry", "unsealed")
 _WRITTEN = ("audit_entry", "payment", "payer_data", "unsealed", "notification", "worker")
 
 
@@ -123,14 +124,19 @@ def demand_writable_file(file: Path) -> None:
         raise ConfigurationError(KEY, "names a read-only file", "let this user write to the file and its directory")
 
 
-async def demand_rights(connection: AsyncConnection) -> None:
+async def demand_rights(connection: AsyncConnection, *, notes_only: bool = False) -> None:
     """
     Insist that PostgreSQL lets us write.
+
+    Args:
+        connection: To an upgraded database.
+        notes_only: Whether entries of our own are all that will be written, besides what a role is made for.
 
     Raises:
         ConfigurationError: The database is read-only, or the user lacks rights.
     """
-    row = (await connection.execute(_RIGHTS, {"names": sorted(TABLES & set(_WRITTEN))})).one()
+    asked = {"names": sorted(TABLES & set(_NOTED if notes_only else _WRITTEN)), "notes_only": notes_only}
+    row = (await connection.execute(_RIGHTS, asked)).one()
     if row.read_only:
         raise ConfigurationError(
             KEY, "leads to a read-only database", "name the primary, or turn default_transaction_read_only off"

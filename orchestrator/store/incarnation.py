@@ -289,9 +289,11 @@ async def settle_failures(connection: AsyncConnection, context: Context, reason:
     begun = control_failure.c.started_at
     now = literal(context.now, begun.type)
     done = {"ended_at": case((begun > now, begun), else_=now), "resumed_at": case((begun > now, begun), else_=now)}
-    await connection.execute(
-        update(control_failure).where(*_OPEN).values(**done, remediation=reason, owner=context.actor)
-    )  # fmt: skip
+    said = {"further_action": "every payment that had not ended is held for a person", "prevention": "not said yet"}
+    # The life that was missed stands there already; a failure without one is a copy's own.
+    issues = func.coalesce(func.nullif(control_failure.c.issues, ""), "no life was missed")
+    told = {"remediation": reason, "owner": context.actor, "issues": issues, **said}
+    await connection.execute(update(control_failure).where(*_OPEN).values(**done, **told))
 
 
 async def life_of(connection: AsyncConnection) -> tuple[int, str]:

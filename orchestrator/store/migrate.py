@@ -20,17 +20,19 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import DatabaseMismatch
+from orchestrator.store import schema
 from orchestrator.store.access import Database
+from orchestrator.store.admin import noted_within
 from orchestrator.store.engines import KEY
 from orchestrator.store.faults import Silent, heard, unavailable
+from orchestrator.store.grants import grant_findings
 from orchestrator.store.identity import demand_file, demand_writable_file, findings, record_schema
 from orchestrator.store.inventory import differences
 from orchestrator.store.schema import TABLES
 
-VERSION_TABLE = "orchestrator_schema_version"
-OWN_TABLES = TABLES | {VERSION_TABLE}
-"""What a host's Alembic must leave alone in a database that is shared: all our tables' names."""
+VERSION_TABLE, OWN_TABLES = schema.VERSION_TABLE, schema.OWN_TABLES
 
 # Any number, but always the same: two upgrades of one PostgreSQL wait for each other.
 _LOCK = 7_213_300_116
@@ -108,12 +110,17 @@ def config(connection: Connection | None = None) -> Config:
     return made
 
 
-async def upgrade(database_url: str) -> Status:
+async def upgrade(database_url: str, context: Context | None = None) -> Status:
     """
     Bring the database to this version; a SQLite file is made if there is none.
 
     The digest of the schema is recorded at the end; at a current database too, when
     the record is missing because somebody ran Alembic by hand.
+
+    Args:
+        database_url: The database.
+        context: Who does it, when, from where: for the entry `schema.upgraded`, which is written if the
+            revision changes. Only somebody who ran Alembic alone would leave none, and so does `None`.
 
     Raises:
         ConfigurationError: It can't be reached in this way, or not be written to.
@@ -129,7 +136,9 @@ async def upgrade(database_url: str) -> Status:
             _refuse_others(await status(database))
         # The first connection to a new SQLite file makes it a WAL file, for which it waits for nobody:
         # two programs that do so at once would refuse one of them, though each only has to look again.
-        return await database.write(_upgraded, again=database.file is not None)
+        return await database.write(
+            lambda connection: _upgraded(connection, context), again=database.file is not None
+        )  # fmt: skip
     finally:
         await database.close()
 
@@ -171,20 +180,23 @@ async def status(database: Database) -> Status:
     return await database.read(lambda connection: connection.run_sync(_status))
 
 
-async def _upgraded(connection: AsyncConnection) -> Status:
+async def _upgraded(connection: AsyncConnection, context: Context | None) -> Status:
     if connection.dialect.name == "postgresql":
         await connection.exec_driver_sql(f"select pg_advisory_xact_lock({_LOCK})")
-    found = await connection.run_sync(_upgrade)
+    before, found = await connection.run_sync(_upgrade)
     await record_schema(connection, found.head)
+    if context is not None and before != found.revision:
+        details = {"revision_before": before, "revision": found.revision}
+        await noted_within(connection, "schema.upgraded", about="schema", context=context, details=details)
     return found
 
 
-def _upgrade(connection: Connection) -> Status:
+def _upgrade(connection: Connection) -> tuple[str | None, Status]:
     found = _status(connection)
     _refuse_others(found)
     if found.standing is not Standing.CURRENT:
         command.upgrade(config(connection), "head")
-    return _status(connection)
+    return found.revision, _status(connection)
 
 
 def _refuse_others(found: Status) -> None:
@@ -219,7 +231,7 @@ def _status(connection: Connection) -> Status:
 async def _drift(database: Database) -> Sequence[str]:
     async def work(connection: AsyncConnection) -> Sequence[str]:
         # The look at the whole comes first: the other one changes the search path on PostgreSQL.
-        whole = await findings(connection, head())
+        whole = [*await findings(connection, head()), *await grant_findings(connection)]
         return [*await differences(connection), *whole]
 
     if database.dialect == "sqlite":

@@ -5,110 +5,26 @@ Owns no write but a definition's publication. Reads never wait for a writer.
 Next: `notifications`.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, insert, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy import text as sql
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.entry import Entry
-from orchestrator.domain.errors import IntegrityViolated, InvalidInput
+from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.payment import ENDED, Payment, State
 from orchestrator.records import Holds, Query
 from orchestrator.store.access import Database
-from orchestrator.store.faults import Silent, heard, unavailable
 from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, payment_of
 from orchestrator.store.rules import OPEN, UNENDED, of_row
 from orchestrator.store.schema import audit_entry, definition, payer_data, payment
+from orchestrator.store.snapshot import MOST, Snapshot
 
-MOST = 1000
-Made = TypeVar("Made")
-Unreadable = Callable[[str, int | None], None]
-"""Told the chain or payment id, and the entry's number, of a row that holds no value of ours."""
 _ENTRY = select(*(audit_entry.c[name] for name in ENTRY_COLUMNS)).order_by(audit_entry.c.chain_id, audit_entry.c.seq)
-
-
-class Snapshot:
-    """
-    One moment of the database, read in pages; get it from `Reads.snapshot`.
-
-    Args:
-        connection: Holds the moment.
-        page: How many rows are fetched at a time.
-    """
-
-    def __init__(self, connection: AsyncConnection, page: int = MOST) -> None:
-        self._connection = connection
-        self._page = page
-
-    async def entries(self, unreadable: Unreadable | None = None) -> AsyncIterator[Entry]:
-        """
-        Give every entry, by chain and number.
-
-        Args:
-            unreadable: Told of each row that can't be an entry; such a row is left out.
-
-        Raises:
-            IntegrityViolated: A row can't be an entry, and there is nobody to be told.
-        """
-        place: tuple[str, int] | None = None
-        key = tuple_(audit_entry.c.chain_id, audit_entry.c.seq)
-        while True:
-            statement = _ENTRY if place is None else _ENTRY.where(key > tuple_(*place))
-            keys, found = await self._page_of(
-                statement, [audit_entry.c.chain_id, audit_entry.c.seq], entry_of, unreadable
-            )
-            for entry in found:
-                yield entry
-            if len(keys) < self._page:
-                return
-            place = keys[-1]
-
-    async def payments(self, unreadable: Unreadable | None = None) -> AsyncIterator[Payment]:
-        """Give every payment, by id; `unreadable` as in `entries`."""
-        place = ""
-        while True:
-            statement = select(payment).where(payment.c.id > place).order_by(payment.c.id)
-            keys, found = await self._page_of(statement, [payment.c.id], payment_of, unreadable)
-            for one in found:
-                yield one
-            if len(keys) < self._page:
-                return
-            place = keys[-1][0]
-
-    async def _page_of(
-        self, statement: Select[Any], key: Sequence[Any], make: Callable[[Any], Made], unreadable: Unreadable | None
-    ) -> tuple[Sequence[Any], Sequence[Made]]:  # fmt: skip
-        """Give a page's keys and what its rows hold; row by row when one of them holds nothing of ours."""
-        only_keys = statement.with_only_columns(*key)
-        try:
-            rows = await self._rows(statement)
-            return [tuple(row[column.name] for column in key) for row in rows], [make(row) for row in rows]
-        except Exception:  # noqa: BLE001 - whoever tampered with a row may have put anything into it
-            keys = [tuple(row.values()) for row in await self._rows(only_keys)]
-        found = []
-        for place in keys:
-            same = and_(*(column == value for column, value in zip(key, place, strict=True)))
-            try:
-                found += [make(row) for row in await self._rows(statement.where(same))]
-            except Exception:  # noqa: BLE001 - as above
-                await self._rows(only_keys.where(same))  # is it the row, or is the database gone?
-                if unreadable is None:
-                    raise IntegrityViolated(f"a row of {place[0]} holds no value of ours") from None
-                unreadable(place[0], place[1] if len(place) > 1 else None)
-        return keys, found
-
-    async def _rows(self, statement: Select[Any]) -> Sequence[Any]:
-        try:
-            with heard():
-                rows: Sequence[Any] = (await self._connection.execute(statement.limit(self._page))).mappings().all()
-                return rows
-        except Silent as silent:
-            raise unavailable(silent) from silent
 
 
 class Reads:
@@ -218,48 +134,22 @@ class Reads:
         rows = await self._rows(select(definition.c.digest, definition.c.name, definition.c.text))
         return {row["digest"]: (row["name"], row["text"]) for row in rows}
 
-    async def publish_definition(self, digest: str, name: str, text: str, *, now: datetime) -> None:
-        """
-        Keep a definition's masked text by its digest; equal ones are one row.
-
-        Raises:
-            IntegrityViolated: The digest is there with another text.
-
-        Crash: the row is there or not; the same call again is safe.
-        """
-        dialect: Any = sqlite if self._database.dialect == "sqlite" else postgresql
-        row = {"digest": digest, "name": name, "text": text, "created_at": now}
-        kept = select(definition.c.text).where(definition.c.digest == digest)
-
-        async def work(connection: AsyncConnection) -> str | None:
-            there: str | None = await connection.scalar(kept)
-            if there is not None:
-                return there
-            if self._database.dialect == "sqlite":
-                await connection.execute(insert(definition), [row])
-            else:
-                await connection.execute(dialect.insert(definition).on_conflict_do_nothing(), [row])
-            return await connection.scalar(kept)
-
-        if await self._database.write(work) != text:
-            raise IntegrityViolated("a definition's text is not the one that its digest was made of")
-
     @asynccontextmanager
-    async def snapshot(self, *, page: int = MOST) -> AsyncIterator[Snapshot]:
+    async def snapshot(self, *, page: int = MOST, since: int = 0) -> AsyncIterator[Snapshot]:
         """
-        Read everything as it is at one moment, however long it takes.
+        Read everything as it is at one moment, however long it takes; with `since`, what came after so many leaves.
 
         Raises:
             Unavailable: The database does not answer.
         """
         async with self._database.snapshot() as connection:
-            yield Snapshot(connection, page)
+            yield Snapshot(connection, page, since)
 
     async def all_entries(self) -> AsyncIterator[Entry]:
         """Give every entry, by chain and number, of one moment."""
         async with self.snapshot() as snapshot:
-            async for entry in snapshot.entries():
-                yield entry
+            async for placed in snapshot.entries():
+                yield placed.entry
 
     async def all_payments(self) -> AsyncIterator[Payment]:
         """Give every payment, by id, of one moment."""

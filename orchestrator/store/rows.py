@@ -8,6 +8,7 @@ any payment into a row and back. Next: `group`.
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -56,9 +57,9 @@ def payment_of(row: RowMapping | Mapping[str, Any]) -> Payment:
     return Payment(
         amount=Money.of_minor(row["amount_minor"], row["currency"]),
         head=bytes(row["head_hash"]),
-        missing=tuple(json.loads(row["missing"])),
-        codes=MappingProxyType(json.loads(row["codes"])),
-        definitions=MappingProxyType(json.loads(row["definitions"])),
+        missing=_list(row["missing"]),
+        codes=_mapping(row["codes"]),
+        definitions=_mapping(row["definitions"]),
         state=State(row["state"]),
         channel=Channel(row["channel"]),
         hold=row["hold"] and HoldReason(row["hold"]),
@@ -66,6 +67,17 @@ def payment_of(row: RowMapping | Mapping[str, Any]) -> Payment:
         outcome=row["outcome"] and Outcome(row["outcome"]),
         **{name: row[name] for name in _SAME},
     )
+
+
+@lru_cache(maxsize=4096)
+def _mapping(text: str) -> Mapping[str, Any]:
+    # Most payments have the same definitions, and few kinds of codes; nobody can change a proxy.
+    return MappingProxyType(json.loads(text))
+
+
+@lru_cache(maxsize=256)
+def _list(text: str) -> tuple[Any, ...]:
+    return tuple(json.loads(text))
 
 
 ENTRY_COLUMNS = tuple(field.name for field in fields(Entry))

@@ -113,6 +113,23 @@ ENTRY_RULES: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 
 
+CONTROL_OPENED = ("id", "control", "started_at", "cause")
+"""What is said when a failure of a control begins, and never changes."""
+CONTROL_CLOSED = "{r}ended_at is not null and {r}resumed_at is not null" + "".join(
+    f" and coalesce({{r}}{name}, '') <> ''"
+    for name in ("remediation", "issues", "further_action", "prevention", "owner")
+)
+"""What closing it says, all at once: PCI DSS v4.0.1, 10.7.3."""
+REVIEWED = (
+    "id", "period_from", "period_to", "reviewer", "reviewed_at", "rules_version", "checkpoint_size", "findings",
+)  # fmt: skip
+"""What a sign-off says, which never changes."""
+REVIEW_CLOSED = "{r}closed_at is not null" + "".join(
+    f" and coalesce({{r}}{name}, '') <> ''" for name in ("disposition", "ticket", "closed_by")
+)
+"""What closing its exceptions says, once and all at once: PCI DSS v4.0.1, 10.4.3."""
+
+
 def of_row(condition: str, row: str = "") -> str:
     """Give the condition for plain columns, or for the row called `row` in a trigger."""
     return condition.replace("{r}", f"{row}." if row else "")

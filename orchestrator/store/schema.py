@@ -235,6 +235,10 @@ Index("ix_notification_expires", notification.c.expires_at, **_partial("done_at 
 
 TABLES = frozenset(metadata.tables)
 """The names that are ours in a database that may be shared."""
+VERSION_TABLE = "orchestrator_schema_version"
+"""Where Alembic keeps which revision the database is at."""
+OWN_TABLES = TABLES | {VERSION_TABLE}
+"""What a host's Alembic must leave alone in a database that is shared: all our tables' names."""
 
 
 def known(dialect: Dialect) -> str:

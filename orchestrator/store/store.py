@@ -2,7 +2,7 @@
 `SqlStore`: the flow's `Store`, on SQLite or PostgreSQL.
 
 Owns opening and closing; the verbs are in `writes`, `claims`, `reads`,
-`notifications` and `admin`. Next: `migrate`.
+`notifications`, `admin`, `controls`, `payers`, `reviews`, `ledger` and `seals`. Next: `migrate`.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,23 +20,40 @@ from orchestrator.domain.payment import Payment
 from orchestrator.ports import Clock
 from orchestrator.store import migrate
 from orchestrator.store.access import Database, Sleep
-from orchestrator.store.admin import Admin
 from orchestrator.store.claims import Claims
+from orchestrator.store.controls import Controls
+from orchestrator.store.grants import grant_findings
 from orchestrator.store.hints import listen
 from orchestrator.store.host import Joined, joined
 from orchestrator.store.identity import demand_identity, demand_rights, demand_writable_file, findings
 from orchestrator.store.incarnation import Standing, Witness
 from orchestrator.store.notifications import Notifications
+from orchestrator.store.payers import Payers
 from orchestrator.store.reads import Reads
+from orchestrator.store.reviews import Reviews
 from orchestrator.store.rows import row_of_entry
 from orchestrator.store.schema import audit_entry, unsealed
+from orchestrator.store.seals import Seals
 from orchestrator.store.writes import Item, Writes
+
+
+class Lines(Protocol):
+    """Where the hashes of acknowledged entries go."""
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Take entries; must return at once and not raise."""
+        ...
+
+    async def close(self) -> None:
+        """Write what is left; must not raise."""
+        ...
+
 
 _CLOCK_LOOKS = 3
 _THEIR_CLOCK = text("select clock_timestamp()")
 
 
-class SqlStore(Writes, Claims, Reads, Notifications, Admin):
+class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, Seals):
     """
     The database as verbs; use it as `async with`.
 
@@ -46,6 +63,7 @@ class SqlStore(Writes, Claims, Reads, Notifications, Admin):
         group_limit: The most writes that share a transaction.
         witness: Makes, of the SQLite file, what remembers the database, so that one that
             went back in time is not written to; without it nobody looks.
+        lines: Hears of every entry that was acknowledged, and is closed with the store.
 
     Raises:
         ConfigurationError: The URL can't be used, or its driver is not installed.
@@ -58,22 +76,25 @@ class SqlStore(Writes, Claims, Reads, Notifications, Admin):
         sleep: Sleep = asyncio.sleep,
         group_limit: int = 64,
         witness: Callable[[Path | None], Witness] | None = None,
+        lines: Lines | None = None,
     ) -> None:
         Writes.__init__(self, Database(database_url, sleep=sleep), group_limit=group_limit)
         self._witness = witness(self._database.file) if witness is not None else None
+        self._lines = lines
 
     @property
     def dialect(self) -> str:
         """`sqlite` or `postgresql`."""
         return self._database.dialect
 
-    async def open(self, *, to_write: bool = True) -> None:
+    async def open(self, *, to_write: bool = True, notes_only: bool = False) -> None:
         """
         Make sure that the database is the one this version writes, and that it may be written to.
 
         Args:
             to_write: `False` opens what was changed by hand or is read-only, too: to read
                 and to verify it.
+            notes_only: For who writes administrative entries, but no payment: the sealer, an examiner.
 
         Raises:
             DatabaseMismatch: It is behind, ahead, changed by hand, or not ours; says what to do.
@@ -86,7 +107,7 @@ class SqlStore(Writes, Claims, Reads, Notifications, Admin):
                 demand_writable_file(file)  # before a connection, which leaves files beside this one
             (await migrate.status(self._database)).demand()
             if to_write:
-                await self._database.read(self._demand)
+                await self._database.read(lambda connection: self._demand(connection, notes_only=notes_only))
             if to_write and self._witness is not None:
                 await self._database.read(self._witness.begin)
                 self._database.guard = self._witness
@@ -94,9 +115,9 @@ class SqlStore(Writes, Claims, Reads, Notifications, Admin):
             await self._database.close()
             raise
 
-    async def _demand(self, connection: AsyncConnection) -> None:
+    async def _demand(self, connection: AsyncConnection, *, notes_only: bool) -> None:
         if self._database.dialect == "postgresql":
-            await demand_rights(connection)
+            await demand_rights(connection, notes_only=notes_only)
         await demand_identity(connection, migrate.head())
 
     @property
@@ -126,17 +147,20 @@ class SqlStore(Writes, Claims, Reads, Notifications, Admin):
             await self._database.read(self._witness.demand)
 
     def _acknowledged(self, items: Sequence[Item], results: Sequence[Payment | Exception]) -> None:
-        if self._witness is None:
-            return
         for item, result in zip(items, results, strict=True):
             entries = item.decision.entries
             # A birth that was there already is no news, and its entry may be another's.
             if entries and isinstance(result, Payment) and result.head == entries[-1].hash:
-                self._witness.saw(entries[-1], len(entries))
+                self._heard(entries)
 
     def _acknowledged_note(self, entry: Entry) -> None:
+        self._heard([entry])
+
+    def _heard(self, entries: Sequence[Entry]) -> None:
         if self._witness is not None:
-            self._witness.saw(entry)
+            self._witness.saw(entries[-1], len(entries))
+        if self._lines is not None:
+            self._lines.add(entries)
 
     async def beat(self, worker_id: str, *, now: datetime) -> bool:
         """
@@ -171,12 +195,16 @@ class SqlStore(Writes, Claims, Reads, Notifications, Admin):
 
     async def schema_findings(self) -> Sequence[str]:
         """
-        Tell what is wrong with the schema as a whole: with tables, keys, triggers, views and their record.
+        Tell what is wrong with the schema as a whole: tables, keys, triggers, views, their record, and grants.
 
         Raises:
             Unavailable: The database does not answer.
         """
-        return await self._database.read(lambda connection: findings(connection, migrate.head()))
+
+        async def work(connection: AsyncConnection) -> Sequence[str]:
+            return [*await findings(connection, migrate.head()), *await grant_findings(connection)]
+
+        return await self._database.read(work)
 
     async def clock_offset(self, clock: Clock) -> float:
         """
@@ -226,6 +254,8 @@ class SqlStore(Writes, Claims, Reads, Notifications, Admin):
         await self._group.drain()
         if self._witness is not None:
             await self._witness.keep()
+        if self._lines is not None:
+            await self._lines.close()
         await self._database.close()
 
     async def __aenter__(self) -> Self:

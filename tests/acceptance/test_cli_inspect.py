@@ -115,8 +115,9 @@ def test_a_clean_trail_is_told_with_counts(command):
 
     assert result.status == 0
     assert (result.json["clean"], result.json["findings"]) == (True, [])
-    assert (result.json["counts"]["entries"], result.json["counts"]["payments"]) == (1, 1)
-    assert "the trail is clean: 1 chains, 1 entries" in command("audit", "verify").out
+    # Beside the payment's own entry there is one for each definition that came into use.
+    assert (result.json["counts"]["entries"], result.json["counts"]["payments"]) == (5, 1)
+    assert "the trail is clean: 2 chains, 0 checkpoints, 5 entries" in command("audit", "verify").out
 
 
 def test_an_entry_that_was_tampered_with_is_a_finding_with_chain_and_number(command, home):

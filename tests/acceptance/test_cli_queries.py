@@ -195,15 +195,19 @@ def test_a_watch_until_idle_prints_what_waits_for_somebody_and_ends(command):
 async def test_each_change_is_one_line_until_ctrl_c_which_is_no_failure(command, home):
     record = await asyncio.to_thread(submitted, command, channel="digital")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "orchestrator", "watch", "--interval", "0.05", "--json", env=environment(), cwd=home,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        sys.executable, "-X", "faulthandler", "-m", "orchestrator", "watch", "--interval", "0.05", "--json",
+        env=environment(), cwd=home, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        first = json.loads(await process.stdout.readline())
-        await asyncio.to_thread(command, "cancel", record["id"])
-        second = json.loads(await process.stdout.readline())
-        process.send_signal(signal.SIGINT)
-        out, err = await process.communicate()
+        async with asyncio.timeout(60):
+            first = json.loads(await process.stdout.readline())
+            await asyncio.to_thread(command, "cancel", record["id"])
+            second = json.loads(await process.stdout.readline())
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+    except TimeoutError:
+        process.send_signal(signal.SIGABRT)  # says where it stands
+        pytest.fail(str(await process.communicate()))
     finally:
         if process.returncode is None:
             process.kill()

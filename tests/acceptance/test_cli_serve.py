@@ -133,8 +133,10 @@ async def test_who_has_no_token_or_sends_no_webhook_gets_a_clear_answer(
     assert answers["card"].json()["problem"] == "body: holds card data"
     assert [line["reason"] for line in log if line["event"] == "webhook.refused"][:3] == ["unauthorized"] * 3
     notes = [json.loads(line) for line in await in_thread(command_export, command, home)]
-    refusals = [note for note in notes if note["kind"] == "webhook.refused"]
-    assert [note["reason"] for note in refusals] == ["unauthorized", "card_data"], "one a minute of each kind"
+    (refusal,) = [note for note in notes if note["kind"] == "card_data.refused"]
+    assert refusal["about"] == "emea"
+    denied = [(note["about"], note["sender"], note["count"]) for note in notes if note["kind"] == "access.denied"]
+    assert denied == [("webhooks", "127.0.0.1", 1), ("metrics", "127.0.0.1", 3)], "one a minute, the rest at the end"
 
 
 def command_export(command: Command, home: Path) -> list[str]:

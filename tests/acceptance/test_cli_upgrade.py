@@ -37,7 +37,7 @@ def test_an_export_is_an_entry_with_its_person(command: Command, home: Path) -> 
     bodies = [json.loads(json.loads(line)["body"]) for line in (home / "second.jsonl").read_text().splitlines()]
 
     (note,) = [body for body in bodies if body["kind"] == "audit.exported"]
-    assert (note["actor"], note["about"], note["result"], note["entries"]) == ("j.doe", "trail", "success", 1)
+    assert (note["actor"], note["about"], note["result"], note["entries"]) == ("j.doe", "trail", "success", 5)
 
 
 def test_what_other_settings_would_do_otherwise_is_listed(command: Command, home: Path) -> None:

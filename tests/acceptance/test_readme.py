@@ -4,9 +4,11 @@ import asyncio
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
 from orchestrator.cli import app as cli
 from orchestrator.domain.outcome import HOLDING, MONEY_OF, MoneyFact, Outcome
@@ -90,14 +92,21 @@ def test_every_event_is_explained_in_order() -> None:
 
 
 def commands() -> set[str]:
-    found = {f"orchestrator {command.name or command.callback.__name__}" for command in cli.app.registered_commands
-             if command.callback}  # fmt: skip
-    for group in cli.app.registered_groups:
+    return set(below(cli.app, "orchestrator"))
+
+
+def below(app: typer.Typer, prefix: str) -> Iterator[str]:
+    """Give the commands of a group and of the groups in it; one without a name adds none to theirs."""
+    for command in app.registered_commands:
+        if command.callback:
+            yield f"{prefix} {command.name or command.callback.__name__}"
+    for group in app.registered_groups:
         assert group.typer_instance is not None
-        for command in group.typer_instance.registered_commands:
-            assert command.callback is not None
-            found.add(f"orchestrator {group.name} {command.name or command.callback.__name__}")
-    return found
+        own = group.typer_instance.registered_callback
+        name = f"{prefix} {group.name}" if isinstance(group.name, str) else prefix
+        if own is not None and own.invoke_without_command is True:
+            yield name
+        yield from below(group.typer_instance, name)
 
 
 def test_every_command_is_listed_and_no_other() -> None:

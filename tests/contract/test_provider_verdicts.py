@@ -311,7 +311,7 @@ async def test_an_exception_that_nobody_listed_is_unknown(transport, call, monke
 
 
 async def test_a_defect_in_reading_an_answer_is_unknown_and_not_sent_again(transport, monkeypatch):
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise KeyError(SECRET)
 
     monkeypatch.setattr("orchestrator.provider.account.session_of", broken)

@@ -167,8 +167,8 @@ class Memory:
     async def unended(self) -> int:
         return sum(not one.ended and one.hold is None and not one.missing for one in self.payments.values())
 
-    async def publish_definition(self, digest: str, name: str, text: str, *, now: datetime) -> None:
-        del now
+    async def publish_definition(self, digest: str, name: str, text: str, *, context: Context) -> None:
+        del context
         self.texts.setdefault(digest, (name, text))
 
     async def definition(self, digest: str) -> str | None:

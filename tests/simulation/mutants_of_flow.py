@@ -40,7 +40,7 @@ def skip_the_intent() -> Any:
     yield execute, "_record", record
 
 
-@mutant("I1", "I7", "I9", seed=58, weather=replace(DEADLY, cancels=0.9, slow=0.3))
+@mutant("I1", "I7", "I9", seed=189, weather=replace(DEADLY, cancels=0.9, slow=0.3))
 def last_entry_is_an_intent() -> Any:
     """A crash is seen only where the chain ends with the intent."""
     real = operation.plan
@@ -185,7 +185,7 @@ def believe_the_wall_clock() -> Any:
     yield Claims, "_present", lambda self: self._clock.now()
 
 
-@mutant("I5", seed=58, weather=STALLED)
+@mutant("I5", seed=147, weather=STALLED)
 def ask_the_clock_twice() -> Any:
     """What was not due yet when it was planned, and is when it is put aside, is put aside for ever."""
     real = Worker._park

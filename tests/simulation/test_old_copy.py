@@ -15,7 +15,7 @@ from tests.simulation.lives import Weather
 from tests.simulation.sqlite import in_a_file
 from tests.simulation.world import Result, Scene, simulate
 
-SEED = 4
+SEED = 17
 DRILL = Scene(weather=Weather(slow=0.5, trouble=0.0, cancels=0.0), payments=4, workers=2, busy_s=30.0)
 
 

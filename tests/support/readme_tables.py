@@ -23,6 +23,7 @@ from orchestrator.provider.config import RoleNames as RoleMeanings
 from orchestrator.sandbox import SCRIPTS
 from orchestrator.settings import AccountSettings, DefinitionPaths, RoleNames, ServiceSettings, Settings, WorkerSettings
 from orchestrator.settings.gateways import GatewaySettings
+from orchestrator.settings.privacy import PrivacySettings
 
 README = Path(__file__).parent.parent.parent / "README.md"
 NOT_A_POLICY = ("dial_prefixes", "backoff")
@@ -71,7 +72,8 @@ def settings_table() -> str:
     return table(
         ("setting", "default", "meaning"),
         [
-            *model_rows(Settings, "", meanings(Settings), leave_out=("worker", "service", "accounts")),
+            *model_rows(Settings, "", meanings(Settings), leave_out=("privacy", "worker", "service", "accounts")),
+            *model_rows(PrivacySettings, "privacy.", meanings(PrivacySettings)),
             *model_rows(WorkerSettings, "worker.", meanings(WorkerSettings)),
             *model_rows(ServiceSettings, "service.", meanings(ServiceSettings)),
             *model_rows(

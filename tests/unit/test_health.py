@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.compliance import Failure, Lag, Seal
 from orchestrator.domain.condition import Condition
 from orchestrator.domain.entry import NO_HASH, Context, Entry, sealed_entry
 from orchestrator.domain.errors import DatabaseDamaged, Unavailable, WentBack
@@ -13,7 +14,7 @@ from orchestrator.health import Colour, Health, Terms, examine
 from orchestrator.records import Holds, Pause
 
 NOW = datetime(2026, 11, 24, 0, 5, tzinfo=UTC)
-TERMS = Terms(hold_age_s=3600, worker_life_s=8)
+TERMS = Terms(hold_age_s=3600, worker_life_s=8, seal_late_s=120)
 
 
 class Stopped:
@@ -34,6 +35,15 @@ class Database:
     mark_trouble: str = ""
     error: Exception | None = None
     asked: dict[str, Any] = field(default_factory=dict)
+    failed: tuple[Failure, ...] = ()
+    sealing: Lag = field(default=Lag(0, None, None))
+
+    async def failures(self, *, only_open: bool) -> tuple[Failure, ...]:
+        assert only_open
+        return self.failed
+
+    async def lag(self) -> Lag:
+        return self.sealing
 
     async def check_life(self) -> None:
         if self.error is not None:
@@ -166,3 +176,30 @@ async def test_the_worst_comes_first() -> None:
 
 async def test_nobody_needs_to_work_where_nothing_waits() -> None:
     assert (await found(Database(alive=0, waiting=0))).colour is Colour.GREEN
+
+
+async def test_a_control_that_failed_is_red_until_a_person_closes_it():
+    failure = Failure(7, "export", NOW, None, "the disk is full", None, None, None, None, None, None)
+
+    health = await examine(Database(failed=(failure,)), Providers(), {}, Stopped(), TERMS)
+
+    (finding,) = health.findings
+    assert (finding.colour, finding.what, finding.about) == (Colour.RED, "control_failed", "export")
+    assert "audit close 7" in finding.fix
+
+
+@pytest.mark.parametrize(("waited_s", "colour"), [(119, Colour.GREEN), (121, Colour.RED)])
+async def test_a_seal_that_is_late_is_red(waited_s, colour):
+    lag = Lag(3, NOW - timedelta(seconds=waited_s), None)
+
+    assert (await examine(Database(sealing=lag), Providers(), {}, Stopped(), TERMS)).colour is colour
+
+
+async def test_a_trail_that_nobody_seals_is_amber():
+    nobody = Terms(3600, 8, 120, seals=False)
+    health = await examine(Database(), Providers(), {}, Stopped(), nobody)
+    elsewhere = Lag(1, NOW - timedelta(seconds=121), Seal(1, bytes(32), bytes(32), "note", NOW))
+
+    assert [(found.colour, found.what) for found in health.findings] == [(Colour.AMBER, "not_sealed")]
+    health = await examine(Database(sealing=elsewhere), Providers(), {}, Stopped(), nobody)
+    assert [(found.colour, found.what) for found in health.findings] == [(Colour.RED, "seal_late")]

@@ -1,5 +1,6 @@
 """The routes, without a socket: who gets which answer."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from orchestrator.domain.errors import ConfigurationError, Fenced, InvalidInput, Unavailable
 from orchestrator.health import Colour, Finding, Health
 from orchestrator.service import create_app
+from orchestrator.service.denied import MOST, OTHERS, QUIET_S, Denials
 from orchestrator.webhook import Heard, Result
 
 TOKEN = "t0ken-of-the-providers-webhooks"
@@ -27,8 +29,10 @@ class Served:
         self.heard.append((account, body))
         return Heard(Result.UNMATCHED)
 
-    async def refuse_webhook(self, account: str, why: str, sender: str = "") -> None:
-        self.refused.append((account, f"{why} {sender}"))
+    async def deny_access(self, door: str, sender: str, count: int) -> None:
+        self.refused.append((door, f"{sender} {count}"))
+        if self.error is not None:
+            raise self.error
         if self.error is not None:
             raise self.error
 
@@ -70,7 +74,7 @@ async def test_without_the_token_nothing_is_heard(given: str | None) -> None:
             answer = await http.post("/webhooks/emea", content=b"{}", headers=headers)
 
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-        assert (served.heard, served.refused) == ([], [("emea", "unauthorized 127.0.0.1")])
+        assert (served.heard, served.refused) == ([], [("webhooks", "127.0.0.1 1")])
 
 
 async def test_the_scheme_is_case_insensitive_and_an_account_may_hold_anything_but_a_slash() -> None:
@@ -101,9 +105,37 @@ async def test_only_red_health_is_an_error(colours: tuple[Colour, ...], status: 
     assert len(answer.json()["findings"]) == len(colours)
 
 
+async def test_strangers_are_told_of_once_a_minute_for_each_address_and_counted_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served, now = Served(), 1000.0
+    denials = Denials(served.deny_access)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    for _ in range(5):
+        await denials.deny("metrics", "10.0.0.7")
+    await denials.deny("webhooks", "10.0.0.8")
+    assert served.refused == [("metrics", "10.0.0.7 1"), ("webhooks", "10.0.0.8 1")]
+    now += QUIET_S
+    await denials.deny("webhooks", "10.0.0.9")
+    assert served.refused[2:] == [("metrics", "10.0.0.7 4"), ("webhooks", "10.0.0.9 1")]
+    await denials.deny("webhooks", "10.0.0.9")
+    await denials.close()
+    assert served.refused[4:] == [("webhooks", "10.0.0.9 1")]
+
+
+async def test_a_flood_from_everywhere_is_no_flood_of_entries() -> None:
+    served = Served()
+    denials = Denials(served.deny_access)
+    for number in range(MOST + 500):
+        await denials.deny("metrics", f"10.{number >> 8}.{number & 255}.1")
+    await denials.close()
+    assert len(served.refused) == MOST + 2
+    assert served.refused[-2:] == [("metrics", f"{OTHERS} 1"), ("metrics", f"{OTHERS} 499")]
+
+
 async def test_metrics_need_the_token_and_pages_about_the_routes_there_are_none() -> None:
     async with client(Served(), metrics=lambda: (b"x 1\n", "text/plain")) as http:
-        assert (await http.get("/metrics")).status_code == 401
+        assert (await http.get("/metrics")).status_code == 401  # and noted, as for a webhook
         assert (await http.get("/metrics", headers=BEARER)).text == "x 1\n"
         for path in ("/docs", "/redoc", "/openapi.json", "/"):
             assert (await http.get(path, headers=BEARER)).status_code == 404

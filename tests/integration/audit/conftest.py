@@ -1,5 +1,5 @@
 """The migrated, empty file that each test copies."""
 
-from tests.integration.store.conftest import sqlite_template
+from tests.integration.store.conftest import postgresql_host, sqlite_template
 
-__all__ = ["sqlite_template"]
+__all__ = ["postgresql_host", "sqlite_template"]

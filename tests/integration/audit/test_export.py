@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.audit.export import Exported, export, read_export
+from orchestrator.audit.export import Exported, Wish, export
+from orchestrator.audit.exported import read_export
 from orchestrator.domain.errors import ConfigurationError, InvalidInput, Unavailable
 from orchestrator.domain.payment import HoldReason
 from orchestrator.records import Record
@@ -65,7 +66,7 @@ async def test_an_export_holds_the_trail_as_it_is_stored(store: SqlStore, tmp_pa
 async def test_a_period_takes_whole_chains_that_have_an_entry_in_it(store: SqlStore, tmp_path: Path) -> None:
     await some(store)
 
-    exported = await export(store, tmp_path / "trail.jsonl", silent, since=at(1), until=at(2))
+    exported = await export(store, tmp_path / "trail.jsonl", silent, Wish(since=at(1), until=at(2)))
 
     with (tmp_path / "trail.jsonl").open("rb") as file:
         stories = {story.chain_id: story.seq for story in read_export(file, "trail.jsonl")}

@@ -117,6 +117,7 @@ class Intruder:
         names = ", ".join(("chain_id", "seq", *entry))
         marks = ", ".join("?" * (len(entry) + 2))
         self.sql(f"insert into audit_entry ({names}) values ({marks})", (chain, seq, *entry.values()))
+        self.sql("insert into unsealed values (?, ?)", (chain, seq))
 
     def payment(self, change: str, chain: str = PAID) -> None:
         self.sql(f"update payment set {change} where id = ?", (chain,))
@@ -154,7 +155,8 @@ async def test_a_true_trail_has_no_finding_and_everything_is_counted(database: P
 
     assert report.clean
     assert report.counts == {
-        "entries": 1 + 4 + 6 + 5 + 3, "chains": 5, "payments": 4, "findings": 0, "state.collecting": 1,
+        "entries": 1 + 4 + 6 + 5 + 3, "chains": 5, "payments": 4, "findings": 0, "leaves": 0,
+        "checkpoints": 0, "waiting": 19, "state.collecting": 1,
         "state.authorized": 1, "state.completed": 1, "state.awaiting_payment": 1, "hold.session_unknown": 1,
     }  # fmt: skip
 
@@ -270,7 +272,7 @@ TAMPERED: dict[str, tuple[Callable[[Intruder], object], set[tuple[str, str, int 
             it.sql("update audit_entry set chain_id = 'other-born' where chain_id = ?", (BORN,)),
             it.say(1, "other-born", chain="other-born"),
         ),
-        {("edge", "other-born", 1)},
+        {("edge", "other-born", 1), ("unsealed", "other-born", 1)},
     ),
     "a second session": (second_session, {("edge", WAITING, 6), ("double_session", WAITING, 6)}),
     "a start without its intent": (start_without_intent, {("intent", WAITING, 4)}),
@@ -293,7 +295,7 @@ async def test_tampering_is_found_and_nothing_else_is(database: Path, intruder: 
 UNREADABLE: dict[str, tuple[str, set[tuple[str, str, int | str | None]]]] = {
     "an instant": (
         f"update audit_entry set at = 'yesterday' where chain_id = '{PAID}' and seq = 6",
-        {("unreadable", PAID, 6), ("state", PAID, None), ("head", PAID, None), ("fact", PAID, None)},
+        {("column", PAID, 6)},
     ),
     "a body of bytes": (
         f"update audit_entry set body = cast(body as blob) where chain_id = '{PAID}' and seq = 6",

@@ -34,7 +34,8 @@ def begun(world: World, clock: VirtualClock) -> Claims:
 
 
 def notes(world: World) -> list[Any]:
-    return [entry for name, chain in world.store.chains.items() if name.startswith("admin") for entry in chain]
+    admin = [entry for name, chain in world.store.chains.items() if name.startswith("admin") for entry in chain]
+    return [entry for entry in admin if not entry.kind.startswith("worker.")]
 
 
 def test_the_clocks_are_compared_every_minute_and_a_change_is_logged_once(logged: list[float]) -> None:

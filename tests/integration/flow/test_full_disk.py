@@ -73,10 +73,15 @@ async def refusing_server(host: str, state: str) -> AsyncIterator[Trouble]:
         await connection.execute(TRIGGERS.format(name=name, state=state))
 
     async def end(_: Orchestrator) -> None:
-        await connection.execute(f"drop function {name}.refuse_all() cascade")
+        while True:
+            with contextlib.suppress(asyncpg.DeadlockDetectedError):  # the workers go on meanwhile
+                await connection.execute(f"drop function {name}.refuse_all() cascade")
+                return
 
-    yield Trouble(postgresql_url(host, name, "asyncpg"), begin, end)
-    await connection.close()
+    try:
+        yield Trouble(postgresql_url(host, name, "asyncpg"), begin, end)
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize("kind", ["sqlite", *STATES])
@@ -99,12 +104,15 @@ async def test_nothing_is_sent_without_its_intent_while_no_write_is_taken_and_al
         store = Troubled(orchestrator.store)
         orchestrator.store = store  # type: ignore[assignment]
 
+        # A full file may have room for a claim, or none.
+        wanted = ("record", "claim") if kind == "sqlite" else ("record",)
+
         async with orchestrator.worker():
             async with asyncio.timeout(30):
-                while sum(isinstance(error, Unavailable) for verb, error in store.raised if verb == "record") < 2:
+                while sum(isinstance(error, Unavailable) for verb, error in store.raised if verb in wanted) < 2:
                     await asyncio.sleep(0.01)
             # On a busy machine a claim may lapse in the middle of it.
-            assert {type(error) for verb, error in store.raised if verb == "record"} <= {Unavailable, Fenced}
+            assert {type(error) for verb, error in store.raised if verb in wanted} <= {Unavailable, Fenced}
             if kind in ("sqlite", "disk full"):
                 assert any("no room left on its disk" in str(error) for _, error in store.raised)
             if kind != "sqlite":

@@ -34,9 +34,9 @@ class Served:
         assert self.host is not None
         return await self.host.webhook(account, body)
 
-    async def refuse_webhook(self, account: str, why: str, sender: str = "") -> None:
+    async def deny_access(self, door: str, sender: str, count: int) -> None:
         assert self.host is not None
-        await self.host.refuse_webhook(account, why, sender)
+        await self.host.deny_access(door, sender, count)
 
     async def health(self) -> Health:
         assert self.host is not None
@@ -146,8 +146,8 @@ async def test_a_sender_with_a_wrong_token_is_told_nothing_and_noted_once(tmp_pa
         assert await world.answered(2) == {"401": 2}
 
         assert not (await world.host.get(payment.id)).ended
-        notes = [each async for each in world.host.store.all_entries() if each.kind == "webhook.refused"]
-        assert [(each.result, each.about) for each in notes] == [("failure", "test")]
+        notes = [each async for each in world.host.store.all_entries() if each.kind == "access.denied"]
+        assert [(each.result, each.about) for each in notes] == [("failure", "webhooks")]
         assert '"sender":"127.0.0.1"' in notes[0].body
         await assert_clean(world.host)
 

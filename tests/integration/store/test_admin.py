@@ -73,7 +73,10 @@ async def test_silence_leaves_neither_row_nor_entry(store: SqlStore) -> None:
 async def test_many_notes_at_once_are_one_chain(store: SqlStore, other: SqlStore) -> None:
     writers = (store, other)
     made = await asyncio.gather(
-        *(writers[number % 2].note("host.noted", about=f"n{number}", context=context(number)) for number in range(40))
+        *(
+            writers[number % 2].note("control.failed", about=f"n{number}", context=context(number))
+            for number in range(40)
+        )
     )
     chain = await store.entries(DAY)
     assert [entry.seq for entry in chain] == list(range(1, 41))
@@ -94,7 +97,7 @@ async def test_a_note_that_loses_its_number_to_one_without_the_lock_takes_the_ne
 
     await other.append(notes(DAY, 1))
     monkeypatch.setattr(admin, "_locked", late)
-    entry = await store.note("host.noted", about="x", context=context())
+    entry = await store.note("control.failed", about="x", context=context())
     assert entry is not None
     assert (entry.seq, stale) == (2, [])
 
@@ -123,7 +126,7 @@ def test_the_day_is_that_of_the_entry_in_utc() -> None:
 async def test_each_day_begins_a_chain(store: SqlStore) -> None:
     for day in (0, 1):
         told = Context(now=T0 + timedelta(days=day), actor="ada", origin="h")
-        entry = await store.note("host.noted", about="x", context=told)
+        entry = await store.note("control.failed", about="x", context=told)
         assert entry is not None
         assert (entry.seq, entry.prev_hash, entry.from_state) == (1, NO_HASH, "-")
     assert await store.chains(None, 9) == [DAY, "admin-2026-11-25"]

@@ -131,7 +131,7 @@ async def test_a_commit_cut_off_after_sending_is_resolved_and_nothing_is_written
             assert stored == [await witness.get(payment.id) for payment in some]
 
         async def note() -> None:
-            assert await store.note("host.noted", about="x", context=context()) is not None
+            assert await store.note("control.failed", about="x", context=context()) is not None
 
         verbs: dict[str, Callable[[], Awaitable[None]]] = {
             "submit": submit, "record": record, "group": lambda: record(5), "note": note,
@@ -148,7 +148,7 @@ async def test_a_commit_cut_off_after_sending_is_resolved_and_nothing_is_written
         kinds = Counter([entry.kind async for entry in witness.all_entries()])
     assert set(done) == set(verbs)
     assert kinds == {
-        "payment.submit": 300 + done["submit"], "host.noted": done["note"],
+        "payment.submit": 300 + done["submit"], "control.failed": done["note"],
         **{f"payment.{step}": done["record"] + 5 * done["group"] for step in STEPS},
     }  # fmt: skip
 

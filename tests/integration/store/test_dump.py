@@ -14,7 +14,7 @@ from orchestrator.audit import verify
 from orchestrator.domain.errors import IntegrityViolated
 from orchestrator.store import SqlStore, migrate
 from orchestrator.store.access import Database
-from tests.integration.store.makers import T0, at, birth, births, context, outside
+from tests.integration.store.makers import at, birth, births, context, outside
 
 
 def tool(name: str) -> str:
@@ -57,7 +57,7 @@ async def test_a_dump_that_is_restored_verifies_and_still_refuses(
             payment = await store.submit(each)
             if int(payment.reference.removeprefix("INV-")) % 2:
                 await store.record(outside(payment, "authorize", "retry", due=at(9)))
-        await store.publish_definition("d1", "authorize.xml", "<x/>", now=T0)
+        await store.publish_definition("d1", "authorize.xml", "<x/>", context=context())
         await store.pause_account("emea", reason="why", context=context())
         before = [entry async for entry in store.all_entries()], [payment async for payment in store.all_payments()]
     dump = tmp_path / "dump"
@@ -72,7 +72,7 @@ async def test_a_dump_that_is_restored_verifies_and_still_refuses(
     assert (await migrate.check(target)).fine
     async with SqlStore(target) as store:
         report = await verify(store)
-        assert (report.clean, report.counts["entries"], report.counts["payments"]) == (True, 41, 20)
+        assert (report.clean, report.counts["entries"], report.counts["payments"]) == (True, 42, 20)
         assert before == (
             [entry async for entry in store.all_entries()], [payment async for payment in store.all_payments()],
         )  # fmt: skip

@@ -141,7 +141,7 @@ async def test_a_changed_schema_is_read_and_verified_but_never_written_to(url: s
     async with SqlStore(url) as store:
         payment = await store.submit(birth())
     await run(url, statement)
-    with pytest.raises(DatabaseMismatch, match=r"not what revision 0003 makes.*orchestrator db check") as refused:
+    with pytest.raises(DatabaseMismatch, match=rf"not what revision {HEAD} makes.*orchestrator db check") as refused:
         await SqlStore(url).open()
     assert status_of(refused.value) == USAGE
     with pytest.raises(DatabaseMismatch, match="not what revision"):

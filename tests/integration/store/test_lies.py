@@ -21,7 +21,7 @@ from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.payment import Payment, State
 from orchestrator.store import SqlStore
 from orchestrator.store.rows import row_of, row_of_entry
-from tests.integration.store.makers import PAID, T0, at, birth, forged, notes, outside, walk
+from tests.integration.store.makers import PAID, T0, at, birth, context, forged, notes, outside, walk
 
 Statements = Sequence[tuple[str, Sequence[Any]]]
 
@@ -42,7 +42,7 @@ class Scene:
 async def set_scene(store: SqlStore) -> Scene:
     live = await store.record(outside((await store.submit(birth("LIVE"))), "authorize", due=at(9)))
     done = await store.record(outside((await store.submit(birth("DONE"))), *PAID))
-    await store.publish_definition("d1", "authorize.xml", "<x/>", now=T0)
+    await store.publish_definition("d1", "authorize.xml", "<x/>", context=context())
     return Scene(live, done, await store.entries(live.id))
 
 
@@ -429,13 +429,19 @@ async def test_the_sealed_log_is_append_only_too(sqlite_url: str) -> None:
     first = asdict(scene.chain[0])
     with plain(sqlite_url, "keys off") as connection:
         leaf = {"idx": 0, "chain_id": first["chain_id"], "seq": 1, "hash": first["hash"]}
-        seal = {"size": 1, "root": X32, "note": "signed", "created_at": T0}
+        seal = {"size": 1, "root": X32, "nodes": X32, "note": "signed", "created_at": T0}
+        second = leaf | {"seq": 2, "hash": scene.chain[1].hash}
         told(connection, [insert("log_leaf", leaf), insert("checkpoint", seal)])
         for lie in (
             [("update log_leaf set hash = ?", [X32])],
             [("delete from log_leaf", [])],
             [insert("log_leaf", leaf | {"hash": X32}, "insert or replace")],
             [insert("log_leaf", leaf | {"idx": 1}, "insert or replace")],
+            [insert("log_leaf", second | {"idx": 2})],
+            [insert("log_leaf", second | {"idx": 1, "hash": X32})],
+            [insert("checkpoint", seal | {"size": 2})],
+            [("update unsealed set seq = 7", [])],
+            [("delete from unsealed where seq = 2", [])],
             [("update checkpoint set note = 'x'", [])],
             [("delete from checkpoint", [])],
             [insert("checkpoint", seal | {"note": "other"}, "insert or replace")],

@@ -13,7 +13,7 @@ from orchestrator.domain.payment import Channel, HoldReason
 from orchestrator.domain.verdict import Cause, Exchange, Verdict, VerdictKind
 from orchestrator.records import Holds, Query, Record
 from orchestrator.store import SqlStore
-from tests.integration.store.makers import PAID, T0, at, birth, births, notes, outside, walk
+from tests.integration.store.makers import PAID, at, birth, births, context, notes, outside, walk
 
 
 async def some(store: SqlStore) -> None:
@@ -106,7 +106,7 @@ async def test_unended_counts_what_still_has_to_be_done(store: SqlStore) -> None
 async def test_definitions_are_kept_once_by_their_digest(store: SqlStore, other: SqlStore) -> None:
     await asyncio.gather(
         *(
-            each.publish_definition("d1", "authorize.xml", "<x/>", now=at(n))
+            each.publish_definition("d1", "authorize.xml", "<x/>", context=context(n))
             for n in range(5)
             for each in (store, other)
         )
@@ -114,7 +114,7 @@ async def test_definitions_are_kept_once_by_their_digest(store: SqlStore, other:
     assert await store.definition("d1") == "<x/>"
     assert await store.definition("d2") is None
     with pytest.raises(IntegrityViolated, match="definition"):
-        await store.publish_definition("d1", "authorize.xml", "<y/>", now=T0)
+        await store.publish_definition("d1", "authorize.xml", "<y/>", context=context())
     assert await store.definition("d1") == "<x/>"
 
 
@@ -151,7 +151,7 @@ async def test_one_moment_is_read_in_order_whatever_is_written_meanwhile(store: 
             await other.record(outside(payment, "authorize"))
         entries += [entry async for entry in both]
     assert seen == first == sorted(first, key=lambda payment: payment.id)
-    assert [(entry.chain_id, entry.seq) for entry in entries] == [(payment.id, 1) for payment in first]
+    assert [(placed.entry.chain_id, placed.entry.seq) for placed in entries] == [(payment.id, 1) for payment in first]
     assert len([entry async for entry in store.all_entries()]) == 14
 
 
@@ -224,6 +224,6 @@ async def test_published_definitions_and_sealed_data_are_known_about(store: SqlS
     assert not await store.holds_payer_data()
     await store.submit(birth("INV-2"))
     assert await store.holds_payer_data()
-    await store.publish_definition("d1", "authorize.xml", "<x/>", now=T0)
-    await store.publish_definition("d2", "status.xml", "<y/>", now=T0)
+    await store.publish_definition("d1", "authorize.xml", "<x/>", context=context())
+    await store.publish_definition("d2", "status.xml", "<y/>", context=context())
     assert await store.definitions() == {"d1": ("authorize.xml", "<x/>"), "d2": ("status.xml", "<y/>")}

@@ -7,7 +7,9 @@ from io import BytesIO
 import pytest
 
 from orchestrator.audit.chain import Story
-from orchestrator.audit.export import LONGEST_LINE, line_of, read_export
+from orchestrator.audit.export import line_of
+from orchestrator.audit.exported import LONGEST_LINE, read_export
+from orchestrator.compliance import Placed
 from orchestrator.domain.entry import body_hash
 from orchestrator.domain.errors import InvalidInput
 from tests.unit.audit.tales import completed
@@ -16,7 +18,7 @@ CANARY = "Ada Canary"
 
 
 def lines() -> list[bytes]:
-    return [line_of(entry) for entry in completed().entries]
+    return [line_of(Placed.of(entry)) for entry in completed().entries]
 
 
 def read(content: bytes) -> list[Story]:
@@ -33,7 +35,7 @@ def rewritten(line: bytes, **changes: object) -> bytes:
 def test_what_was_written_is_read_back() -> None:
     entries = completed().entries
 
-    (story,) = read(b"".join(line_of(entry) for entry in entries))
+    (story,) = read(b"".join(line_of(Placed.of(entry)) for entry in entries))
 
     assert (story.chain_id, story.seq, story.head) == (entries[-1].chain_id, len(entries), entries[-1].hash)
     assert list(story.hashes.values()) == [entry.hash for entry in entries]

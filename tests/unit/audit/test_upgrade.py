@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.audit.chain import Story
-from orchestrator.audit.export import read_export
+from orchestrator.audit.exported import read_export
 from orchestrator.audit.upgrade import ENDS_OF, MOST_CHANGES, Change, Rules, present_rules, replay
 from orchestrator.claim import MACHINE_VERSIONS
 from orchestrator.domain import machine

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.discreet import REMOVED
 from orchestrator.domain.verdict import Cause, VerdictKind
 from orchestrator.provider.backoff import MAX_S, backoff
 from orchestrator.provider.connections import Cut
-from orchestrator.provider.message import MAX_MESSAGE, REMOVED, Cleaner, message_in
+from orchestrator.provider.message import MAX_MESSAGE, Cleaner, message_in
 from orchestrator.provider.transport import Answer, DeadlinePassed, PoolWait
 from orchestrator.provider.verdicts import MAX_RETRY_AFTER_S, of_exception, of_status, retry_after
 
