@@ -12,8 +12,7 @@ from typing import NamedTuple, Self
 from orchestrator.domain.entry import Entry, instant
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """
     An entry's place in the sealed log.
 

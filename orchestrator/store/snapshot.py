@@ -41,6 +41,8 @@ _BEHIND = "(e.chain_id, e.seq) > (:chain, :seq)"
 _TOUCHED = "select chain_id from log_leaf where idx >= :since union select chain_id from unsealed"
 """The chains that have grown since then; each is read whole, because a chain is only as sound as its beginning."""
 _ALONE = text(f"{_PLACED} where e.chain_id = :chain and e.seq = :seq")
+_LEAVES = text("select idx, chain_id, seq, hash from log_leaf where idx > :place order by idx limit :most")
+LEAVES = 5000
 _NOTHING = (None,) * 15
 """What stands for the other columns of a row that can't be read."""
 _ASTRAY = (
@@ -130,9 +132,9 @@ class Snapshot:
     async def leaves(self) -> AsyncIterator[Sequence[Leaf]]:
         """Give the log's leaves in order, page by page."""
         place = self._since - 1
-        while page := await self._rows(select(log_leaf).where(log_leaf.c.idx > place).order_by(log_leaf.c.idx)):
-            yield [leaf_of_row(row) for row in page]
-            place = page[-1]["idx"]
+        while page := await self._plain(_LEAVES, {"place": place, "most": LEAVES}):
+            yield [Leaf._make(row) for row in page]
+            place = page[-1][0]
 
     async def seals(self) -> AsyncIterator[Sequence[Seal]]:
         """Give the checkpoints, the smallest first, page by page."""
