@@ -13,20 +13,22 @@ from typing import Protocol
 from orchestrator.audit.log import Evidence
 from orchestrator.audit.notes import Verifier, read_note
 from orchestrator.audit.verify import Archive, Report, verify
-from orchestrator.compliance import Seal
+from orchestrator.compliance import Lag, Seal
 from orchestrator.domain.errors import ControlFailed, InvalidInput
 from orchestrator.ports import Clock
 from orchestrator.telemetry import emit
 
+TOO_MUCH = 10_000
+"""Waiting entries."""
 VERIFY = "verify"
 """What the register of failed controls calls this one."""
 
 
 class Watched(Archive, Protocol):
-    """A database that knows its newest seal."""
+    """A database that knows its newest seal, and how far that is behind."""
 
-    async def newest_seal(self) -> Seal | None:
-        """Give the newest seal, if there is one."""
+    async def lag(self) -> Lag:
+        """Tell how much waits, since when, and when was sealed last."""
         ...
 
 
@@ -47,12 +49,14 @@ class Watchman:
     clock: Clock
     every_s: float
     _seen: Seal | None = None
-    _begun: bool = False
     _due_at: float = 0.0
 
     async def turn(self) -> bool:
         """
         Verify what has been added, if it is time; the first round begins at the newest seal.
+
+        Nothing is verified while nothing was ever sealed, or far too much waits to be: then there is nowhere to
+        go on from, a round would read everything, and health has told of it.
 
         Returns:
             Whether a round was made.
@@ -66,17 +70,16 @@ class Watchman:
         """
         if self.clock.monotonic() < self._due_at:
             return False
-        newest = await self.store.newest_seal()
-        if not self._begun:
-            self._seen, self._begun = newest, True
         self._due_at = self.clock.monotonic() + self.every_s
-        await self._round()
-        self._seen = newest
+        lag = await self.store.lag()
+        if lag.newest is None or lag.waiting >= TOO_MUCH:
+            return False
+        await self._round(self._seen or lag.newest)
+        self._seen = lag.newest
         return False  # a round that is over calls for no other at once
 
-    async def _round(self) -> None:
-        seen = self._seen
-        after = None if seen is None else ("the newest checkpoint", read_note(seen.note, "note"))
+    async def _round(self, seen: Seal) -> None:
+        after = ("the newest checkpoint", read_note(seen.note, "note"))
         try:
             report = await verify(self.store, evidence=Evidence(self.keys, after=after))
         except InvalidInput as error:
