@@ -31,6 +31,10 @@ class Watched(Archive, Protocol):
         """Tell how much waits, since when, and when was sealed last."""
         ...
 
+    async def lives(self) -> Sequence[str]:
+        """Give the database's lives, the present one last."""
+        ...
+
 
 @dataclass(slots=True)
 class Watchman:
@@ -74,7 +78,10 @@ class Watchman:
         lag = await self.store.lag()
         if lag.newest is None or lag.waiting >= TOO_MUCH:
             return False
-        await self._round(self._seen or lag.newest)
+        seen = self._seen
+        if seen is not None and read_note(seen.note, "note").checkpoint.life != (await self.store.lives())[-1]:
+            seen = None  # a person has begun a new life of the database: what was seen may not be in it
+        await self._round(seen or lag.newest)
         self._seen = lag.newest
         return False  # a round that is over calls for no other at once
 
