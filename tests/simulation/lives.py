@@ -170,6 +170,7 @@ class LifeClock:
         stalls, random = self._life.weather.stalls, self._life.random
         if stalls and random.random() < stalls:
             self._loop.at += random.uniform(0, 2)
+            self._loop.stood_still_at = self._loop.at
         return self._loop.time()
 
     async def sleep(self, seconds: float) -> None:

@@ -70,6 +70,8 @@ class SimLoop(base_events.BaseEventLoop):
     def __init__(self, born: Callable[["asyncio.Task[Any]"], None] = lambda _: None) -> None:
         super().__init__()
         self.at = 0.0
+        self.stood_still_at = float("-inf")
+        """When the whole machine stood still, last."""
         self._numbers = count(1)
         self._selector = _Jumper(self)
         self._born = born

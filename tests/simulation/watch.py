@@ -20,6 +20,7 @@ from orchestrator.domain.payment import Payment
 from orchestrator.domain.verdict import Verdict, VerdictKind
 from orchestrator.records import Birth, Record
 from tests.simulation.lives import Life
+from tests.simulation.loop import SimLoop
 from tests.simulation.vendor import Vendor
 
 IN_HAND_S = 40.0
@@ -89,11 +90,13 @@ class Watch:
 
     def freed(self, before: dict[str, tuple[str | None, int]]) -> None:
         """A claim was taken from its worker with a start under way: rightly, if the worker was in trouble."""
-        now = asyncio.get_running_loop().time()
+        loop: SimLoop = asyncio.get_running_loop()  # type: ignore[assignment]
+        now = loop.time()
         for payment_id, (worker_id, attempt) in before.items():
             after = self.store.look(payment_id)
             life = self.worker_lives.get(worker_id or "")
-            shaken = life is None or life.dead or life.stopped or now - life.disturbed_at < SHAKEN_S
+            shaken = life is None or life.dead or life.stopped
+            shaken = shaken or now - max(life.disturbed_at, loop.stood_still_at) < SHAKEN_S  # type: ignore[union-attr]
             if after.claimed_by != worker_id and after.open_attempt == attempt and shaken:
                 self.doubts[payment_id].add(attempt)
 
