@@ -109,9 +109,9 @@ class Claims:
 
     def context(self) -> Context:
         """Give who decides here and now: a step under way when the wall clock jumps must still tell the time."""
-        return Context(self._present(), self.worker_id, self._origin, version=self._version)
+        return Context(self.present(), self.worker_id, self._origin, version=self._version)
 
-    def _present(self) -> datetime:
+    def present(self) -> datetime:
         """Give the wall clock's time, less what is known to be wrong with it."""
         now = self._clock.now()
         if self.clock_agrees:
@@ -135,7 +135,8 @@ class Claims:
         # Before the first beat: what this costs while the database is in trouble must not count as its age.
         await self._tell_start(worker_id)
         beaten_at = self._clock.monotonic()
-        await self._store.register(worker_id, origin=self._origin, version=self._version, now=self._clock.now())
+        # As the clock was found to be, whatever it has done since: a beat in the future would never lapse.
+        await self._store.register(worker_id, origin=self._origin, version=self._version, now=self.present())
         self.worker_id, self._beaten_at = worker_id, beaten_at
         emit("worker.started", worker_id=worker_id, version=self._version)
 
@@ -195,9 +196,13 @@ class Claims:
         return far < 2
 
     async def _compare(self) -> float:
-        self._offset_s = await self._store.clock_offset(self._clock)
-        self._wall_ahead_s, self._compared_at = self._ahead_s(), self._clock.monotonic()
-        return self._offset_s
+        while True:
+            ahead_s = self._ahead_s()
+            offset_s = await self._store.clock_offset(self._clock)
+            if abs(self._ahead_s() - ahead_s) <= SKEW_TOLD_S:
+                break  # else our clock has jumped meanwhile, and was compared with itself
+        self._offset_s, self._wall_ahead_s, self._compared_at = offset_s, ahead_s, self._clock.monotonic()
+        return offset_s
 
     def _how_far(self, offset: float) -> int:
         """Give 0 for clocks that agree, 1 for those the log speaks of, 2 for those that refuse."""
@@ -212,11 +217,11 @@ class Claims:
         """
         beaten_at = self._clock.monotonic()
         # Not by a wall clock that has just jumped: a beat in the future would keep the claims from ever lapsing.
-        alive = await self._store.beat(self.worker_id, now=self._present())
+        alive = await self._store.beat(self.worker_id, now=self.present())
         if alive:
             # Counted from before the call: a slow commit must not lengthen the trust.
             self._beaten_at = beaten_at
-            since = self._present() - timedelta(seconds=self.rhythm.life_s)
+            since = self.present() - timedelta(seconds=self.rhythm.life_s)
             self.others = max(0, await self._store.living(since=since) - 1)
             await self._tell_start(self.worker_id)
         return alive

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from orchestrator.claim import DATABASE_TROUBLE, Claims
 from orchestrator.domain.account import Account, policy_of
@@ -33,6 +34,8 @@ from orchestrator.resolve import hand_in
 from orchestrator.telemetry import emit
 from orchestrator.traffic import Free
 from orchestrator.waiting import evidence_until
+
+Told = TypeVar("Told")
 
 
 class ClaimLostError(Exception):
@@ -209,7 +212,8 @@ async def _look(bench: Bench, held: Held) -> Verdict:
     except InvalidInput as error:
         return Verdict(VerdictKind.NOT_SENT, reason=f"unusable_field:{error.field}")
     by = evidence_until(payment, held.answered_at, bench.policy(payment))
-    verdict = await discreet(bench.store, bench.vault, payment, await provider.send(prepared, by=by))
+    answered = await provider.send(prepared, by=by)
+    verdict = await _insisted(bench, payment, "look", partial(discreet, bench.store, bench.vault, payment, answered))
     now = bench.clock.now()
     if verdict.kind is VerdictKind.ANSWERED:
         held.answered_at, held.absent = now, False
@@ -289,18 +293,22 @@ async def _record(bench: Bench, held: Held, decision: Decision) -> None:
 
 async def _knowledge(bench: Bench, held: Held, learnt: tuple[Operation, int | None, Verdict]) -> None:
     """Hand in what was learnt without a claim, until the database takes it."""
+    work = partial(hand_in, bench.store, held.payment.id, learnt, bench.claims.context, bench.policy)
+    await _insisted(bench, held.payment, "hand_in", work)
+
+
+async def _insisted(bench: Bench, payment: Payment, operation: str, work: Callable[[], Awaitable[Told]]) -> Told:
+    """Do what an answer needs that was given once, and may not be given again, until the database answers."""
     failures = 0
     while True:
         try:
-            await hand_in(bench.store, held.payment.id, learnt, bench.claims.context, bench.policy)
+            return await work()
         except DATABASE_TROUBLE as error:
             failures += 1
-            emit("database.unavailable", error=error, operation="hand_in", payment_id=held.payment.id)
+            emit("database.unavailable", error=error, operation=operation, payment_id=payment.id)
             await bench.clock.sleep(min(0.25 * failures, 2.0))
         except Fenced:
             continue
-        else:
-            return
 
 
 def _tell(decision: Decision) -> None:

@@ -16,14 +16,14 @@ from orchestrator.domain.machine import Operation
 from orchestrator.domain.payment import Payment
 from orchestrator.domain.policy import Policy
 from orchestrator.domain.verdict import crashed
-from orchestrator.ports import Clock, Store
+from orchestrator.ports import Store
 from orchestrator.telemetry import emit
 
 PAGE = 500
 """Claims freed in one transaction; a huge backlog must not hold locks for long."""
 
 
-async def free_lapsed(store: Store, clock: Clock, claims: Claims) -> int:
+async def free_lapsed(store: Store, claims: Claims) -> int:
     """
     Make the claims of lapsed workers due again.
 
@@ -34,7 +34,7 @@ async def free_lapsed(store: Store, clock: Clock, claims: Claims) -> int:
     """
     freed = 0
     while True:
-        now = clock.now()
+        now = claims.present()
         page = await store.reap(
             lapsed_before=now - timedelta(seconds=claims.rhythm.life_s), now=now,
             jitter_s=claims.rhythm.beat_s / 2, limit=PAGE,

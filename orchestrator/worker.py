@@ -166,7 +166,7 @@ class Worker:
             await claims.begin()
             self._stepped_down = False
         if agrees:
-            await free_lapsed(self._bench.store, self._bench.clock, claims)
+            await free_lapsed(self._bench.store, claims)
             await self._watch.turn()
         return False
 
