@@ -27,7 +27,7 @@ demo: $(READY) ## run payments of every kind, kill the worker half-way, verify t
 	$(or $(DEMO_$(DATABASE)),$(error DATABASE is sqlite or postgresql)) $(ARGS)
 
 test: $(READY) ## every test, on three processes: many tests wait for what others do
-	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadscope $(ARGS)
 
 SEEDS ?= 500
 

@@ -28,9 +28,3 @@ def pytest_configure() -> None:
     """Take Ctrl-C as any program does: a shell that runs us in the background has us and our children ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let what waits longest begin first: in the end one process would be alone with it."""
-    items.sort(key=lambda item: "crash" not in item.path.parts)
