@@ -5,11 +5,15 @@ Frozen and without behaviour, so that the auditor and the store can speak of the
 each other. Next: `ports`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Self
 
 from orchestrator.domain.entry import Entry, instant
+
+Unreadable = Callable[[str, int | None], None]
+"""Told the chain or payment id, and the entry's number, of a row that holds no value of ours."""
 
 
 class Leaf(NamedTuple):

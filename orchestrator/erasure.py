@@ -5,7 +5,7 @@ Owns the order: the payment must have ended, the place off the database hears of
 with its entry, the log is emptied. Knows Protocols, no adapter. Next: `upkeep`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -13,6 +13,7 @@ from typing import Protocol
 from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import Conflict, ControlFailed, NotFound
 from orchestrator.ports import Clock
+from orchestrator.records import ErasureTold
 from orchestrator.telemetry import emit
 
 CONTROL, RETENTION = "retention", "retention"
@@ -23,8 +24,6 @@ WALK_S = 3600.0
 LATE_S = 86400.0
 """A log that could not be emptied for so long is a failure."""
 
-Told = Callable[[str, datetime], Awaitable[None]]
-
 
 class Payers(Protocol):
     """The database's verbs of payer data."""
@@ -34,7 +33,7 @@ class Payers(Protocol):
         ...
 
     async def erase(
-        self, payment_id: str, *, reason: str, context: Context, told: Told | None = ..., replayed: bool = ...
+        self, payment_id: str, *, reason: str, context: Context, told: ErasureTold | None = ..., replayed: bool = ...
     ) -> bool:
         """Erase it with its entry; tells whether there was anything."""
         ...
@@ -69,7 +68,7 @@ class Erased:
 
 
 async def erase(
-    store: Payers, payments: Sequence[str], context: Callable[[], Context], *, reason: str, told: Told | None
+    store: Payers, payments: Sequence[str], context: Callable[[], Context], *, reason: str, told: ErasureTold | None
 ) -> Erased:
     """
     Erase what payers gave for these payments.
@@ -99,7 +98,7 @@ async def erase(
 
 
 async def replay(
-    store: Payers, payments: Sequence[str], context: Callable[[], Context], *, reason: str, told: Told | None
+    store: Payers, payments: Sequence[str], context: Callable[[], Context], *, reason: str, told: ErasureTold | None
 ) -> Erased:
     """
     Erase again what was erased before this database was put back from an older copy.
@@ -135,7 +134,7 @@ class Retention:
     """
 
     def __init__(
-        self, store: Payers, days: float, clock: Clock, context: Callable[[], Context], told: Told | None
+        self, store: Payers, days: float, clock: Clock, context: Callable[[], Context], told: ErasureTold | None
     ) -> None:
         self._store = store
         self._days = days
@@ -163,10 +162,12 @@ class Retention:
         outlived, place = await self._store.outlived(before, self._place or "", PAGE)
         done = 0
         for payment_id in outlived:
-            done += await self._erased(payment_id)
+            if await self._erased(payment_id):
+                done += 1
+                if self._unemptied_s is None:  # at once: the next one may fail
+                    self._unemptied_s = now_s
         self._place = place
         if done:
-            self._unemptied_s = self._unemptied_s or now_s
             emit("payer_data.erased", count=done, reason=RETENTION)
         if place is None:
             self._next_s = now_s + WALK_S

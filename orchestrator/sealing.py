@@ -14,9 +14,10 @@ from orchestrator.audit.watchman import Watchman
 from orchestrator.composition import sqlite_path
 from orchestrator.domain.entry import Context, Entry
 from orchestrator.domain.errors import ControlFailed
-from orchestrator.erasure import Retention, Told
+from orchestrator.erasure import Retention
 from orchestrator.ports import Clock
 from orchestrator.privacy.signing import PublicKey, SigningKey, load_or_create_signing_key, signing_keys
+from orchestrator.records import ErasureTold
 from orchestrator.settings import Settings
 from orchestrator.sinks import FileSink, HashLines, SyslogSink
 from orchestrator.store.store import SqlStore
@@ -146,7 +147,7 @@ def entry_lines(settings: Settings) -> EntryLines | None:
     return None if file is None else EntryLines(HashLines(file, _lost))
 
 
-def erasure_told(settings: Settings) -> Told | None:
+def erasure_told(settings: Settings) -> ErasureTold | None:
     """Give what tells the sink's file of an erasure; `None` without a file. It raises `ControlFailed`."""
     file = file_sink(settings)
     if file is None:

@@ -92,7 +92,7 @@ def read_rows(chain_id: str, rows: Iterable[Placed]) -> tuple[Story, list[Findin
             or (row.trigger, row.from_state, row.to_state) not in legal
         ):
             findings += [Finding(kind, chain_id, row.seq, what) for kind, what in _wrong(story, row)]
-            body = _body(row.body) if body is None else body
+            body = body_of(row.body) if body is None else body
         facts = body.get("facts")
         body["facts"] = facts = facts if isinstance(facts, dict) else {}
         body["seq"] = row.seq
@@ -144,7 +144,7 @@ def _wrong(story: Story, row: Placed) -> Iterator[tuple[str, str]]:
         yield "state", f"leaves {row.from_state}, but the chain was in {story.state}"
     if (row.trigger, row.from_state, row.to_state) not in _LEGAL[story.chain_id.startswith(PAYMENT_CHAIN)]:
         yield "edge", f"the machine has no {row.trigger} from {row.from_state} to {row.to_state}"
-    body = _body(row.body)
+    body = body_of(row.body)
     if not body:
         yield "body", "the body is not a JSON object"
         return
@@ -158,7 +158,8 @@ def _wrong(story: Story, row: Placed) -> Iterator[tuple[str, str]]:
             yield "column", f"column {name} contradicts the body"
 
 
-def _body(text: str) -> dict[str, Any]:
+def body_of(text: str) -> dict[str, Any]:
+    """Give what a body says; nothing if it is no JSON object."""
     try:
         body = json.loads(text)
     except (TypeError, ValueError, RecursionError):

@@ -6,18 +6,17 @@ over the leaves, one over entries and payments side by side; memory grows with t
 of days only. That what is there is genuine is `verify`'s business. Next: `sample`.
 """
 
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.audit.chain import PAYMENT_CHAIN
+from orchestrator.audit.chain import PAYMENT_CHAIN, body_of
 from orchestrator.audit.merkle import Log
 from orchestrator.audit.notes import Verifier, read_note
-from orchestrator.audit.periods import Books, Ledger, Period, Unreadable, signers
-from orchestrator.compliance import Seal
+from orchestrator.audit.periods import Books, Ledger, Period, signers
+from orchestrator.compliance import Seal, Unreadable
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.payment import Payment
@@ -190,7 +189,7 @@ class _Chain:
             self.wrong.append(f"entry {entry.seq} follows entry {self.seq}")
         self.seq = entry.seq
         if _STARTS in entry.body or _CLOSED in entry.body:
-            self._session(entry, _told(entry))
+            self._session(entry, body_of(entry.body))
 
     def _session(self, entry: Entry, body: dict[str, Any]) -> None:
         attempt, facts = body.get("attempt"), body.get("facts")
@@ -253,11 +252,3 @@ def _sessions(chain: _Chain, payment: Payment | None, found: Completeness) -> No
             found.count(at, "sessions_open")
         else:
             found.lacks("session", chain.id, f"attempt {attempt} was asked for, and nothing says what came of it")
-
-
-def _told(entry: Entry) -> dict[str, Any]:
-    try:
-        body = json.loads(entry.body)
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}

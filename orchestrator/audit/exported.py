@@ -19,8 +19,7 @@ from typing import Any, BinaryIO
 from orchestrator.audit.chain import Finding, Story, read_chain
 from orchestrator.audit.merkle import HASH_BYTES
 from orchestrator.audit.notes import LONGEST_NOTE, Note, Verifier, read_note
-from orchestrator.audit.verify import Unreadable
-from orchestrator.compliance import Leaf, Placed, Seal
+from orchestrator.compliance import Leaf, Placed, Seal, Unreadable
 from orchestrator.domain.entry import BODY_VERSION, NO_HASH, Entry, body_hash, canonical, instant
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.machine import START

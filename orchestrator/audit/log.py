@@ -62,6 +62,9 @@ class LogCheck:
     _broken: bool = False
     _base: int = 0
 
+    def __post_init__(self) -> None:
+        self._base = self.log.size
+
     def stored(self, seal: Seal) -> Iterable[Finding]:
         """Check a checkpoint of the database by itself, and remember its root."""
         try:
@@ -82,9 +85,6 @@ class LogCheck:
             yield Finding("checkpoint", LOG, seal.size, "the checkpoint is of another database")
         yield from self._signed(note, "the checkpoint")
         self._wanted.setdefault(told.size, []).append(("the checkpoint", note))
-
-    def __post_init__(self) -> None:
-        self._base = self.log.size
 
     def brought(self, name: str, note: Note) -> Iterable[Finding]:
         """

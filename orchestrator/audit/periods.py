@@ -5,20 +5,17 @@ Owns the Protocol that completeness, samples, reviews and reconciliation read by
 check that a checkpoint is this log's. Knows no database. Next: `completeness`.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from orchestrator.audit.notes import Note, Verifier
-from orchestrator.compliance import Booked, Leaf, Placed, Seal
+from orchestrator.compliance import Booked, Leaf, Placed, Seal, Unreadable
 from orchestrator.domain.entry import Entry, instant
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.payment import Payment
-
-Unreadable = Callable[[str, int | None], None]
-"""Told the chain or payment id, and the entry's number, of a row that holds no value of ours."""
 
 
 class Ledger(Protocol):

@@ -6,13 +6,12 @@ need more than entries are in `review`. An id never changes its meaning: whoever
 reviews of two years compares the same thing. Pure. Next: `review`.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from orchestrator.audit.chain import PAYMENT_CHAIN
+from orchestrator.audit.chain import PAYMENT_CHAIN, body_of
 from orchestrator.domain.entry import Entry, instant
 
 RULES_VERSION = "1"
@@ -107,7 +106,8 @@ class Finding:
 
 def of_entry(entry: Entry) -> Iterator[Finding]:
     """Judge one entry by itself."""
-    rule, body = _rule_of(entry), _told(entry)
+    body = body_of(entry.body)
+    rule = _rule_of(entry, body)
     if rule is not None:
         yield _finding(rule, entry, _words(entry, body))
     resolution = body.get("resolution")
@@ -116,9 +116,9 @@ def of_entry(entry: Entry) -> Iterator[Finding]:
         yield _finding("override", entry, f"{entry.trigger}: {said}"[:_LONGEST])
 
 
-def _rule_of(entry: Entry) -> str | None:
+def _rule_of(entry: Entry, body: Mapping[str, Any]) -> str | None:
     if entry.kind == "webhook.refused":
-        return "card.refused" if _told(entry).get("reason") == "card_data" else "access.denied"
+        return "card.refused" if body.get("reason") == "card_data" else "access.denied"
     family, _, word = entry.kind.partition(".")
     if entry.kind in _BY_KIND:
         return _BY_KIND[entry.kind]
@@ -156,7 +156,7 @@ def of_chain(chain: Sequence[Entry], since: datetime, until: datetime, limit: ti
     held_since: datetime | None = None
     unexplained: int | None = None
     for entry in chain:
-        body, here = _told(entry), since <= entry.at < until
+        body, here = body_of(entry.body), since <= entry.at < until
         if entry.trigger == "hold":
             held_since = held_since or entry.at
         elif entry.trigger == "release" and held_since is not None:
@@ -187,11 +187,3 @@ def _finding(rule: str, entry: Entry, what: str) -> Finding:
 def _hours(span: timedelta) -> str:
     minutes = max(0, int(span.total_seconds())) // 60
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-def _told(entry: Entry) -> dict[str, Any]:
-    try:
-        body = json.loads(entry.body)
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}

@@ -7,7 +7,7 @@ not grow with the trail. A finding never stops the walk. Next: `orchestrator.cli
 
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from orchestrator.audit.log import LOG, NO_EVIDENCE, Evidence, LogCheck, walk_lo
 from orchestrator.audit.merkle import Log
 from orchestrator.audit.notes import read_note
 from orchestrator.audit.observed import NOTHING, Observed
-from orchestrator.compliance import Leaf, Placed, Seal
+from orchestrator.compliance import Leaf, Placed, Seal, Unreadable
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.payment import Payment
 
@@ -29,9 +29,6 @@ __all__ = ["Finding", "Report", "Trail", "verify"]
 MOST_FINDINGS = 1000
 SCHEMA = "schema"
 """What a finding about the schema names where others name a chain."""
-
-Unreadable = Callable[[str, int | None], None]
-"""Told the chain or payment id, and the entry's number, of a row that holds no value of ours."""
 
 
 class Trail(Protocol):

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, func, literal, select, tuple_
 from sqlalchemy import text as sql
 
-from orchestrator.compliance import Booked, Seal
+from orchestrator.compliance import Booked, Seal, Unreadable
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.payment import ENDED, Payment
 from orchestrator.store.access import Database
@@ -23,7 +23,7 @@ from orchestrator.store.registers import checkpoint, log_leaf, schema_record
 from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, payment_of
 from orchestrator.store.schema import audit_entry, payment, unsealed
 from orchestrator.store.seals import MOST_COUNTED, seal_of
-from orchestrator.store.snapshot import MOST, Snapshot, Unreadable
+from orchestrator.store.snapshot import MOST, Snapshot
 
 LEAVES = 5000
 MANY = 50_000
@@ -43,7 +43,7 @@ class Ledger(Snapshot):
 
     async def newest(self) -> Seal | None:
         """Give the newest seal, if there is one."""
-        rows = await self._rows(select(checkpoint).order_by(checkpoint.c.size.desc()))
+        rows = await self._rows(select(checkpoint).order_by(checkpoint.c.size.desc()), 1)
         return seal_of(rows[0]) if rows else None
 
     async def waiting(self) -> int:

@@ -5,7 +5,7 @@ Owns that nothing is lost to a concurrent write, and that an erasure and its ent
 transaction. Knows no key and no retention: whoever asks gives both. Next: `admin`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,16 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.payment import ENDED
-from orchestrator.records import Census
+from orchestrator.records import Census, ErasureTold
 from orchestrator.store.admin import Admin
 from orchestrator.store.faults import Silent, unavailable
 from orchestrator.store.schema import audit_entry, payer_data, payment
 
 ERASED = "subject.erased"
 """The kind of an erasure's entry."""
-
-Told = Callable[[str, datetime], Awaitable[None]]
-"""Told the payment's id and when, before the COMMIT: where an erasure outlives the database."""
 
 _STANDING = (payment.c.id, payment.c.state, payment.c.hold, payment.c.watch_until)
 
@@ -44,7 +41,7 @@ class Payers(Admin):
         return await self._database.read(lambda connection: _erasable(connection, payment_id, lock=False))
 
     async def erase(
-        self, payment_id: str, *, reason: str, context: Context, told: Told | None = None, replayed: bool = False
+        self, payment_id: str, *, reason: str, context: Context, told: ErasureTold | None = None, replayed: bool = False
     ) -> bool:
         """
         Erase a payment's data, with an entry `subject.erased` in the same transaction.

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Select, TextClause, and_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.compliance import Leaf, Placed, Seal
+from orchestrator.compliance import Leaf, Placed, Seal, Unreadable
 from orchestrator.domain.entry import instant
 from orchestrator.domain.errors import IntegrityViolated, Unavailable
 from orchestrator.domain.payment import Payment
@@ -23,8 +23,6 @@ from orchestrator.store.seals import leaf_of_row, seal_of
 
 MOST = 1000
 Made = TypeVar("Made")
-Unreadable = Callable[[str, int | None], None]
-"""Told the chain or payment id, and the entry's number, of a row that holds no value of ours."""
 
 _KEY = (audit_entry.c.chain_id, audit_entry.c.seq)
 _KINDS = (bytes, bytes, str)

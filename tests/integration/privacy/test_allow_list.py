@@ -3,19 +3,15 @@
 import asyncio
 import io
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from orchestrator import Orchestrator
 from orchestrator.domain.errors import CardDataRefused, InvalidInput
 from orchestrator.domain.payment import FACTS
 from orchestrator.events import EVENTS
 from orchestrator.sandbox import Sandbox, SandboxOptions
-from orchestrator.telemetry import configure
 from tests.support.flow import PAYER, settings_for, submit
 
 ALWAYS = {
@@ -29,17 +25,6 @@ TOLD = {
 """What else a payment's entry may carry; everything in it is a word, a number or a text that was cleaned."""
 LOGGED_ALWAYS = {"at", "event", "level"}
 REFERENCES = ("PAID-1", "DECLINED-1", "INVALID-1", "LOSTANSWER-1", "SERVERERROR-1", "EXPIRED-1")
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    configure(level="debug", fmt="json", stream=stream)
-    yield stream
-    structlog.reset_defaults()
-    root.handlers[:], root.level = handlers, level
 
 
 async def test_entries_and_log_lines_carry_declared_fields_alone(tmp_path: Path, log: io.StringIO) -> None:

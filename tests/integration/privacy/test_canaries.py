@@ -15,7 +15,7 @@ import re
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
@@ -31,7 +31,6 @@ from orchestrator.privacy.cards import is_card_number
 from orchestrator.records import Query
 from orchestrator.sandbox import Sandbox, SandboxOptions, Script
 from orchestrator.sandbox.script import Act, Fault, Gateway, Step
-from orchestrator.telemetry import configure
 from tests.support.flow import FAST, account, assert_clean
 
 COUNT = 10_000 if os.environ.get("ORCHESTRATOR_TEST_FULL") else 300
@@ -315,21 +314,6 @@ def left_in(content: bytes, numbers: frozenset[str]) -> list[str]:
         windows = (digits[low : low + length] for length in range(13, 20) for low in range(len(digits) - length + 1))
         found += [window for window in windows if window in numbers]
     return found
-
-
-@pytest.fixture
-async def log() -> AsyncIterator[io.StringIO]:
-    import logging
-
-    import structlog
-
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    configure(level="debug", fmt="json", stream=stream)
-    yield stream
-    structlog.reset_defaults()
-    root.handlers[:], root.level = handlers, level
 
 
 def _settings(base_url: str, directory: Path) -> Any:

@@ -26,16 +26,17 @@ FIRST, SECOND = (base64.b64encode(bytes([number]) * 32).decode() for number in (
 
 
 class Clock:
-    """Stands still."""
+    """Stands still until a test moves it."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
+        self.passed_s = 1.0
 
     def now(self) -> datetime:
         return self._now
 
     def monotonic(self) -> float:
-        return 1.0
+        return self.passed_s
 
     async def sleep(self, seconds: float) -> None:
         raise AssertionError(seconds)
@@ -176,6 +177,27 @@ async def test_retention_takes_a_page_a_turn_and_comes_to_the_end(
     assert turns == 3
     assert len(await erasures(store)) == 5
     assert not await store.holds_payer_data()
+
+
+async def test_retention_empties_the_log_of_what_it_erased_before_it_failed(store: SqlStore) -> None:
+    for number in range(2):
+        await ended(store, f"OLD-{number}")
+    heard: list[str] = []
+
+    async def tell(payment: str, _at: Any) -> None:
+        if heard:
+            raise ControlFailed("erasure", "the file is gone")
+        heard.append(payment)
+
+    clock = Clock(T0 + timedelta(days=8))
+    keeper = Retention(store, 1.0, clock, lambda: context(8 * 86400), tell)
+
+    with pytest.raises(ControlFailed):
+        await keeper.turn()
+
+    assert [about for about, _, _ in await erasures(store)] == heard
+    clock.passed_s += 86400
+    assert "emptied" in await keeper.failing()
 
 
 async def test_every_value_is_sealed_anew_under_the_current_key(store: SqlStore) -> None:
