@@ -36,8 +36,7 @@ def _migrate(connection: Connection) -> None:
 async def _connect(url: str) -> None:
     database = Database(url)
     try:
-        async with database.engines.write.begin() as connection:
-            await connection.run_sync(_migrate)
+        await database.engines.write.run(_migrate, begin=True)
     finally:
         await database.close()
 

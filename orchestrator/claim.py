@@ -13,13 +13,14 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from orchestrator.domain.entry import Context
+from orchestrator.domain.entry import Context, Looks
 from orchestrator.domain.errors import ConfigurationError, DatabaseDamaged, Unavailable
 from orchestrator.domain.machine import VERSION
 from orchestrator.domain.payment import Payment
 from orchestrator.ports import Clock, Store
 from orchestrator.telemetry import emit
 
+_NONE = Looks()
 MACHINE_VERSIONS = (VERSION,)
 """The machine versions whose payments this software can drive."""
 
@@ -94,10 +95,13 @@ class Claims:
     @property
     def clock_agrees(self) -> bool:
         """Whether our clock agreed with the database's when last compared, and has not jumped since."""
-        return abs(self._offset_s) <= self.rhythm.skew_s and not self._jumped()
+        return self._agrees(self._ahead_s())
 
-    def _jumped(self) -> bool:
-        jump = self._ahead_s() - self._wall_ahead_s
+    def _agrees(self, ahead_s: float) -> bool:
+        return abs(self._offset_s) <= self.rhythm.skew_s and not self._jumped(ahead_s)
+
+    def _jumped(self, ahead_s: float) -> bool:
+        jump = ahead_s - self._wall_ahead_s
         return self._compared_at > float("-inf") and abs(jump) > SKEW_TOLD_S
 
     def _ahead_s(self) -> float:
@@ -107,17 +111,23 @@ class Claims:
         """Whether this payment is certainly still ours to act upon."""
         return self.trusted and payment.claimed_by == self.worker_id
 
-    def context(self) -> Context:
-        """Give who decides here and now: a step under way when the wall clock jumps must still tell the time."""
-        return Context(self.present(), self.worker_id, self._origin, version=self._version)
+    def context(self, looks: Looks = _NONE) -> Context:
+        """
+        Give who decides here and now: a step under way when the wall clock jumps must still tell the time.
+
+        Args:
+            looks: The unwritten polls to sum up.
+        """
+        return Context(self.present(), self.worker_id, self._origin, version=self._version, looks=looks)
 
     def present(self) -> datetime:
         """Give the wall clock's time, less what is known to be wrong with it."""
         now = self._clock.now()
-        if self.clock_agrees:
+        ahead_s = now.timestamp() - self._clock.monotonic()
+        if self._agrees(ahead_s):
             return now
         offset = self._offset_s if abs(self._offset_s) > self.rhythm.skew_s else 0.0
-        return now - timedelta(seconds=self._ahead_s() - self._wall_ahead_s + offset)
+        return now - timedelta(seconds=ahead_s - self._wall_ahead_s + offset)
 
     async def begin(self) -> None:
         """
@@ -179,7 +189,7 @@ class Claims:
         """
         if self.clock_agrees and self._clock.monotonic() - self._compared_at < CLOCK_EVERY_S:
             return True
-        jumped = self._jumped()
+        jumped = self._jumped(self._ahead_s())
         offset = await self._compare()
         far = self._how_far(offset)
         if jumped and far < 2:

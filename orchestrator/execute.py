@@ -9,7 +9,7 @@ handed in as knowledge. Next: `rescue`.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -119,7 +119,7 @@ class Bench:
 
     def context(self, held: Held) -> Callable[[], Context]:
         """Give who decides, with the looks to sum up."""
-        return lambda: replace(self.claims.context(), looks=held.looks)
+        return partial(self.claims.context, held.looks)
 
 
 async def execute_step(bench: Bench, held: Held) -> Plan:

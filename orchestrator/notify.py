@@ -8,12 +8,12 @@ validity. Next: `worker`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 from orchestrator.claim import DATABASE_TROUBLE
 from orchestrator.domain.machine import Operation
-from orchestrator.domain.payment import State
+from orchestrator.domain.payment import Payment, State
 from orchestrator.domain.verdict import Verdict, VerdictKind
 from orchestrator.ports import Clock, Notifier, Store
 from orchestrator.records import Notification
@@ -25,20 +25,31 @@ HandIn = Callable[[str, Operation, Verdict], Awaitable[None]]
 RETRY_FIRST_S, RETRY_MAX_S = 0.5, 300.0
 DATABASE_RETRY_S = 0.5
 BATCH = 100
+LAPSES_EVERY_S = 0.2
+"""Between two looks for hand-overs that came too late: nothing stirs those."""
 
 
 class Deliveries:
     """Delivers queued notices to this process's handlers; those of accounts that it does not know are others'."""
 
     def __init__(
-        self, store: Store, clock: Clock, notifier: Notifier, hand_in: HandIn, accounts: Collection[str]
+        self,
+        store: Store,
+        clock: Clock,
+        notifier: Notifier,
+        hand_in: HandIn,
+        *,
+        accounts: Collection[str],
+        known: Callable[[str], Payment | None] = lambda _: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._notifier = notifier
         self._hand_in = hand_in
         self._accounts = accounts
+        self._known = known
         self._lapsing: set[int] = set()
+        self._looked_at = float("-inf")
         self.tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -59,17 +70,27 @@ class Deliveries:
             A notice begun and not settled is delivered again by somebody else,
             unless its validity is over.
         """
-        due = await self._store.take_notifications(
-            worker_id, events=tuple(self._notifier.events), now=self._clock.now(), limit=BATCH, accounts=self._accounts
-        )
-        late = await self._store.lapsed_notifications(now=self._clock.now(), limit=BATCH, accounts=self._accounts)
-        late = [notification for notification in late if notification.id not in self._lapsing]
+        due: Sequence[Notification] = ()
+        if events := tuple(self._notifier.events):
+            due = await self._store.take_notifications(
+                worker_id, events=events, now=self._clock.now(), limit=BATCH, accounts=self._accounts
+            )
         for notification in due:
             self._begin(notification, self._deliver)
+        late = await self._late()
         for notification in late:
             self._lapsing.add(notification.id)
             self._begin(notification, self._lapse)
         return len(due) + len(late)
+
+    async def _late(self) -> Sequence[Notification]:
+        """Give those whose time is over and that nobody here settles yet; a turn that was stirred need not look."""
+        now = self._clock.monotonic()
+        if now - self._looked_at < LAPSES_EVERY_S:
+            return ()
+        late = await self._store.lapsed_notifications(now=self._clock.now(), limit=BATCH, accounts=self._accounts)
+        self._looked_at = now if len(late) < BATCH else float("-inf")
+        return [notification for notification in late if notification.id not in self._lapsing]
 
     def _begin(self, notification: Notification, work: Callable[[Notification], Awaitable[None]]) -> None:
         task = asyncio.create_task(self._guarded(notification, work))
@@ -100,7 +121,9 @@ class Deliveries:
 
     async def _deliver(self, notification: Notification) -> None:
         event = notification.notice.event
-        payment = await self._store.get(notification.payment_id)
+        payment = self._known(notification.payment_id)  # this worker's own: nobody else changes it
+        if payment is None or payment.version < notification.notice.seq:
+            payment = await self._store.get(notification.payment_id)
         expires_at = notification.notice.expires_at
         if payment is None or (expires_at is not None and self._clock.now() >= expires_at):
             return  # an expired one comes back through `lapsed_notifications`

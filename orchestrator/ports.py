@@ -134,6 +134,10 @@ class Store(Births, Protocol):
         """Count the workers that have said since then that they live."""
         ...
 
+    async def lapsed(self, *, before: datetime) -> bool:
+        """Tell whether a worker has last said before then that it lives."""
+        ...
+
     async def retire(self, worker_id: str, *, now: datetime) -> None:
         """Give every claim back, in good order: it does not count as fruitless; and forget the worker."""
         ...

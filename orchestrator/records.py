@@ -5,15 +5,15 @@ Frozen and without behaviour, so that flow and store can speak of one write
 without knowing each other. Next: `ports`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.domain.decision import Decision, Notice
 from orchestrator.domain.payment import Channel
 
-ErasureTold = Callable[[str, datetime], Awaitable[None]]
-"""Told the payment's id and when, before the COMMIT: where an erasure outlives the database."""
+ErasureTold = Callable[[str, datetime], None]
+"""Told the payment's id and when, before the COMMIT, in its thread: where an erasure outlives the database."""
 
 
 @dataclass(frozen=True, slots=True)

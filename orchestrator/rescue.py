@@ -19,13 +19,19 @@ from orchestrator.domain.verdict import crashed
 from orchestrator.ports import Store
 from orchestrator.telemetry import emit
 
-PAGE = 500
+PAGE = 1000
 """Claims freed in one transaction; a huge backlog must not hold locks for long."""
 
 
-async def free_lapsed(store: Store, claims: Claims) -> int:
+async def free_lapsed(store: Store, claims: Claims, *, thorough: bool) -> int:
     """
     Make the claims of lapsed workers due again.
+
+    Args:
+        store: Where they are.
+        claims: Who frees them.
+        thorough: Whether to look for claims of workers that are not known any more, too; that is
+            a look at every claim, and not only at the workers.
 
     Returns:
         How many were freed.
@@ -33,11 +39,13 @@ async def free_lapsed(store: Store, claims: Claims) -> int:
     Crash: what one page freed stays free; the rest lapses as before.
     """
     freed = 0
+    if not thorough and not await store.lapsed(before=claims.present() - timedelta(seconds=claims.rhythm.life_s)):
+        return 0
     while True:
         now = claims.present()
         page = await store.reap(
             lapsed_before=now - timedelta(seconds=claims.rhythm.life_s), now=now,
-            jitter_s=claims.rhythm.beat_s / 2, limit=PAGE,
+            jitter_s=claims.rhythm.poll_s, limit=PAGE,
         )  # fmt: skip
         freed += page
         if page < PAGE:

@@ -15,6 +15,8 @@ from orchestrator.ports import Clock
 from orchestrator.telemetry import emit
 
 DATABASE_RETRY_S = 0.5
+BREATH_S = 0.02
+"""Between two full plates where other workers live, so that they get their share."""
 HINT_S = 0.05
 """Between two hints that are heeded: with many payments they come in floods, to every worker."""
 
@@ -67,6 +69,13 @@ class Rounds:
                 await self._clock.sleep(pause)
             else:
                 await self.nap(pause, stir)
+
+    async def hear(self, listen: Callable[[Callable[[], None]], Awaitable[None]], hinted: asyncio.Event) -> None:
+        """Take hints from other processes; without them the polls find the same, only later."""
+        try:
+            await listen(hinted.set)
+        except Exception as error:  # noqa: BLE001 - no trouble with hints may end a worker
+            emit("hint.failed", error=error)
 
     async def heed(self, hinted: asyncio.Event, stirs: Collection[asyncio.Event]) -> None:
         """Stir at once after a hint, but not at every one of a flood."""

@@ -4,7 +4,6 @@ How the seal's parts are made of the settings: keys, sinks, sealer, verifiers; a
 Owns no rule of the seal: `audit` does. Next: `assembly`.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -12,7 +11,7 @@ from orchestrator.audit.lines import entry_line, erased_line
 from orchestrator.audit.sealer import Sealer, SealWatch, Terms
 from orchestrator.audit.watchman import Watchman
 from orchestrator.composition import sqlite_path
-from orchestrator.domain.entry import Context, Entry
+from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import ControlFailed
 from orchestrator.erasure import Retention
 from orchestrator.ports import Clock
@@ -126,25 +125,10 @@ def build_seal_watch(settings: Settings, store: SqlStore, clock: Clock) -> SealW
     return SealWatch(store, clock, terms_of(settings))
 
 
-class EntryLines:
-    """Entries' hashes on their way into the sink's file."""
-
-    def __init__(self, lines: HashLines) -> None:
-        self._lines = lines
-
-    def add(self, entries: Sequence[Entry]) -> None:
-        """Take entries whose commit was acknowledged."""
-        self._lines.add([entry_line(entry) for entry in entries])
-
-    async def close(self) -> None:
-        """Write what is left."""
-        await self._lines.close()
-
-
-def entry_lines(settings: Settings) -> EntryLines | None:
+def entry_lines(settings: Settings) -> HashLines | None:
     """Give where entries' hashes go as soon as they are acknowledged; `None` without a file."""
     file = file_sink(settings)
-    return None if file is None else EntryLines(HashLines(file, _lost))
+    return None if file is None else HashLines(file, entry_line, _lost)
 
 
 def erasure_told(settings: Settings) -> ErasureTold | None:
@@ -153,9 +137,9 @@ def erasure_told(settings: Settings) -> ErasureTold | None:
     if file is None:
         return None
 
-    async def tell(payment_id: str, at: datetime) -> None:
+    def tell(payment_id: str, at: datetime) -> None:
         try:
-            await asyncio.to_thread(file.write, [erased_line(payment_id, at)])
+            file.write([erased_line(payment_id, at)])
         except OSError as error:
             why = f"{file.name} can't be told of an erasure ({type(error).__name__})"
             raise ControlFailed("erasure", why) from None

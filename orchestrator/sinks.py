@@ -16,6 +16,8 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from orchestrator.domain.entry import Entry
+
 _TAIL = 1 << 16
 """Bytes at a file's end in which its newest checkpoint is looked for first."""
 PAUSE_S = 0.2
@@ -150,19 +152,21 @@ class HashLines:
 
     Args:
         sink: The file.
+        line: Makes an entry's line.
         failed: Told why nothing could be written, once until it can be again.
     """
 
-    def __init__(self, sink: FileSink, failed: Callable[[str], None]) -> None:
+    def __init__(self, sink: FileSink, line: Callable[[Entry], bytes], failed: Callable[[str], None]) -> None:
         self._sink = sink
+        self._line = line
         self._failed = failed
-        self._lines: list[bytes] = []
+        self._entries: list[Entry] = []
         self._writing: asyncio.Task[None] | None = None
         self.trouble = ""
 
-    def add(self, lines: Sequence[bytes]) -> None:
-        """Take lines; they are written soon."""
-        self._lines += lines
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Take entries whose commit was acknowledged; their lines are written soon."""
+        self._entries += entries
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._soon())
 
@@ -173,11 +177,11 @@ class HashLines:
 
     async def flush(self) -> None:
         """Write what was taken; trouble is told, never raised: the lines are dropped, the sealer's leaves remain."""
-        lines, self._lines = self._lines, []
-        if not lines:
+        entries, self._entries = self._entries, []
+        if not entries:
             return
         try:
-            await asyncio.to_thread(self._sink.append, lines, sync=False)
+            await asyncio.to_thread(self._append, entries)
         except OSError as error:
             why = f"{self._sink.name} can't be written to ({type(error).__name__})"
             if not self.trouble:
@@ -185,6 +189,9 @@ class HashLines:
             self.trouble = why
         else:
             self.trouble = ""
+
+    def _append(self, entries: Sequence[Entry]) -> None:
+        self._sink.append([self._line(entry) for entry in entries], sync=False)
 
     async def close(self) -> None:
         """Write what is left."""

@@ -7,10 +7,9 @@ fields, records the birth. Knows Protocols, not adapters. Next: `claim`.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Protocol
 
 from orchestrator.domain import asking
@@ -29,7 +28,7 @@ from orchestrator.domain.machine import VERSION
 from orchestrator.domain.money import Money
 from orchestrator.domain.outcome import MoneyFact
 from orchestrator.domain.payment import Channel, Payment, State
-from orchestrator.ports import Births, Store, Vault
+from orchestrator.ports import Store, Vault
 from orchestrator.records import Birth, Record
 from orchestrator.refusals import noting, noting_later
 from orchestrator.resolve import outside
@@ -99,7 +98,8 @@ async def submit(door: Door, submission: Submission, *, connection: Any = None) 
     terms = account.terms[channel]
     context = door.context()  # one instant: the payment is created when its first entry says so
     store = door.store if connection is None else await door.store.within(connection)
-    key, round_no = await _identity(store, submission)
+    earlier = await store.of_reference(submission.account, submission.reference)
+    key, round_no = _identity(earlier, submission)
     content = _content(submission, channel, fields)
     missing = tuple(name for name in terms.required if name not in fields)
     payment = Payment(
@@ -112,11 +112,11 @@ async def submit(door: Door, submission: Submission, *, connection: Any = None) 
         created_at=context.now,
         machine_version=VERSION,
         content_digest=door.vault.digest(content),
-        definitions=MappingProxyType(dict(terms.definitions)),
+        definitions=terms.definitions,
         call_guid=fields.get(account.call_guid_field),
         missing=missing,
     )
-    existing = await store.get(payment.id)
+    existing = next((one for one in earlier if one.id == payment.id), None)
     if existing is None:
         decision = asking.submit(payment, context, terms.policy)
         sealed = door.vault.seal(fields, payment_id=payment.id) if fields else None
@@ -202,9 +202,8 @@ def _names(terms: ChannelTerms) -> str:
     return ", ".join((*terms.required, *sorted(terms.optional))) or "no field at all"
 
 
-async def _identity(store: Births, submission: Submission) -> tuple[str, int]:
+def _identity(earlier: Sequence[Payment], submission: Submission) -> tuple[str, int]:
     """Give idempotency key and round; refuse a reference that may not be paid again."""
-    earlier = await store.of_reference(submission.account, submission.reference)
     key = submission.idempotency_key
     if key is not None or not submission.again:
         mine = payment_id(submission.account, key or submission.reference)

@@ -4,44 +4,33 @@ One way to write a log line that can neither leak nor break a payment.
 Owns the shape of a line, what a value may look like in it, and the routing of
 other libraries' lines; structlog has its home here, the table of events is
 `events`. Every value passes through the card guard, control characters are
-written as escapes, a `Secret` as stars, an object of any other class as the name
-of its class, an exception as class names and our own frames: its text and its
-locals could hold anything. A line that can't be written is lost, never raised.
+written as escapes, an exception as class names and our own frames (`shown`). A line
+that can't be written is lost, never raised.
 
 A host that has configured structlog or the standard library's logging keeps its
 own output: until `configure` is called, lines go there under the name
-`orchestrator`. Next: `privacy.guard`.
+`orchestrator`. Next: `shown`.
 """
 
 import contextlib
+import json
 import logging
-import math
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from datetime import date
-from decimal import Decimal
-from enum import Enum
-from pathlib import PurePath
-from types import TracebackType
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
-from uuid import UUID
 
 import structlog
 from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from orchestrator.events import CONTEXT, EVENTS, LEVELS
-from orchestrator.privacy.guard import redact_card_data
-from orchestrator.privacy.secret import Secret
+from orchestrator.shown import SOUND, exception, raised, shown, text
 
 __all__ = ["EVENTS", "LEVELS", "configure", "correlated", "emit", "listened", "log"]
 
 NAME = "orchestrator"
-LONGEST_TEXT = 1000
-DEEPEST = 4
-MOST_FRAMES = 12
 
 _LIBRARIES = (
     "transitions",
@@ -60,10 +49,6 @@ _LIBRARIES = (
 
 _CHECKED = object()
 """Marks a line of `emit`, whose values need no second look; nobody else can hold it."""
-
-_ESCAPED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_PACKAGE = f"{NAME}."
 
 
 def configure(
@@ -84,13 +69,15 @@ def configure(
     """
     stream = stream or sys.stderr
     terminal = stream.isatty()
-    number = logging.getLevelNamesMapping()[level.upper()]
+    number = _NUMBERS[level]
+    processors = _processors(console=fmt == "console" or (fmt == "auto" and terminal), colors=terminal)
     structlog.configure(
-        processors=_processors(console=fmt == "console" or (fmt == "auto" and terminal), colors=terminal),
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
+    _OURS.processors, _OURS.number, _OURS.stream = processors, number, structlog.WriteLogger(stream)
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _Reroute)]:
         root.removeHandler(handler)
@@ -167,53 +154,90 @@ def correlated(
         yield
 
 
+@dataclass(slots=True)
+class _Ours:
+    """What `configure` set up, so that a line need not ask for it again."""
+
+    processors: Sequence[Processor] = ()
+    number: int = 0
+    stream: structlog.WriteLogger | None = None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether structlog is still configured so: a host, or a test, may have done it anew."""
+        return self.stream is not None and structlog.get_config()["processors"] is self.processors
+
+    def write(self, level: str, line: Any) -> None:
+        """Write a line as structlog's own logger would, without making one."""
+        for processor in self.processors:
+            line = processor(self.stream, level, line)
+        if self.stream is not None:
+            self.stream.msg(line)
+
+
+_OURS = _Ours()
+_NUMBERS = {level: logging.getLevelNamesMapping()[level.upper()] for level in ("debug", "info", "warning", "error")}
+
+
 def _emit(event: str, error: BaseException | None, fields: dict[str, Any]) -> None:
     allowed = EVENTS.get(event)
     if allowed is None:
         event, fields, allowed = "log.refused", {"name": event} | fields, EVENTS["log.refused"]
-    if not _is_written(LEVELS[event]):
+    ours, level = _OURS.in_use, LEVELS[event]
+    # Told early what the logger would drop anyway, so that a silent event costs next to nothing.
+    if not (_NUMBERS[level] >= _OURS.number if ours else _is_written(level)):
         return
     line = _context()
-    line |= {name: _shown(value) for name, value in fields.items() if name in allowed}
-    dropped = sorted(_shown(name) for name in fields if name not in allowed)
+    dropped = None
+    for name, value in fields.items():
+        if name in allowed:
+            line[name] = value if type(value) is str and value in SOUND else shown(value)
+        else:
+            dropped = [*(dropped or ()), shown(name)]
     if dropped:
-        line["dropped"] = dropped
+        line["dropped"] = sorted(dropped)
     if error is not None:
-        line |= _exception(error)
-    if structlog.is_configured() and _is_ours():
-        line["_checked"] = _CHECKED
-    getattr(log(), LEVELS[event])(event, **line)
+        line |= exception(error)
+    if ours:
+        _OURS.write(level, {"event": event, "_checked": _CHECKED, **line})
+    else:
+        getattr(log(), level)(event, **line)
 
 
 def _is_written(level: str) -> bool:
-    """Tell early what the logger would drop anyway, so that a silent event costs next to nothing."""
-    number = logging.getLevelNamesMapping()[level.upper()]
-    if not structlog.is_configured():
-        return logging.getLogger(NAME).isEnabledFor(number)
-    return not _is_ours() or log().is_enabled_for(number)
-
-
-def _is_ours() -> bool:
-    return _redact in structlog.get_config()["processors"]
+    return structlog.is_configured() or logging.getLogger(NAME).isEnabledFor(_NUMBERS[level])
 
 
 def _context() -> dict[str, Any]:
     bound = get_contextvars()
-    return {name: _shown(bound[name]) for name in CONTEXT if name in bound}
+    return {name: shown(bound[name]) for name in CONTEXT if name in bound} if bound else {}
 
 
 def _processors(*, console: bool, colors: bool) -> list[Processor]:
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="at", exception_formatter=_no_traceback)
         if console
-        else structlog.processors.JSONRenderer(sort_keys=False)
+        else structlog.processors.JSONRenderer(_encoded)
     )
     return [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        _stamped,
         _redact,
         renderer,
     ]
+
+
+_encode = json.JSONEncoder(default=repr).encode
+"""One encoder for all lines; their values are plain by now."""
+
+
+def _stamped(_logger: Any, _method: str, line: EventDict) -> EventDict:
+    line["at"] = datetime.now(UTC).isoformat(timespec="microseconds")[:26] + "Z"  # noqa: TID251 - a line is written when it is written
+    return line
+
+
+def _encoded(line: EventDict, **_: Any) -> str:
+    return _encode(line)
 
 
 def _redact(_logger: Any, _method: str, event_dict: EventDict) -> EventDict:
@@ -222,80 +246,14 @@ def _redact(_logger: Any, _method: str, event_dict: EventDict) -> EventDict:
         return event_dict
     error = event_dict.pop("exc_info", None)
     event_dict.pop("stack_info", None)
-    shown = {_shown(str(name)): _shown(value) for name, value in event_dict.items()}
+    plain = {shown(str(name)): shown(value) for name, value in event_dict.items()}
     if error:
-        shown |= _exception(_raised(error))
-    return shown
+        plain |= exception(raised(error))
+    return plain
 
 
 def _no_traceback(_stream: TextIO, _exc_info: Any) -> None:
     """Print nothing: exceptions have become fields already."""
-
-
-def _shown(value: Any, depth: int = 0) -> Any:
-    """Give what may be written of a value."""
-    match value:
-        case None | bool():
-            return value
-        case float():
-            return value if math.isfinite(value) else str(value)  # JSON has no other numbers
-        case Enum():
-            return _shown(value.value, depth)
-        case str():
-            return _text(value)
-        case int():
-            return (
-                _text(str(value)) if abs(value) >= 10**12 and redact_card_data(str(value)) != str(value) else int(value)
-            )
-        case Secret():
-            return repr(value)
-        case Decimal() | UUID() | date() | PurePath():
-            return _text(str(value))
-    if depth < DEEPEST:
-        if isinstance(value, Mapping):
-            return {_text(str(name)): _shown(member, depth + 1) for name, member in value.items()}
-        if isinstance(value, Sequence | AbstractSet) and not isinstance(value, bytes | bytearray | memoryview):
-            return [_shown(member, depth + 1) for member in value]
-    return f"<{type(value).__name__}>"
-
-
-def _text(text: str) -> str:
-    text = redact_card_data(text[: 2 * LONGEST_TEXT])
-    if len(text) > LONGEST_TEXT:
-        text = f"{text[:LONGEST_TEXT]}..."
-    return text if text.isascii() and text.isprintable() else "".join(map(_escaped, text))
-
-
-def _escaped(character: str) -> str:
-    if character in _REORDERING or unicodedata.category(character) in _ESCAPED_CATEGORIES:
-        return character.encode("unicode_escape").decode("ascii")
-    return character
-
-
-def _exception(error: BaseException | None) -> dict[str, Any]:
-    """Give the classes of an exception and its causes, and where in our code it went by."""
-    names: list[str] = []
-    frames: list[str] = []
-    while error is not None and len(names) < MOST_FRAMES:
-        names.append(type(error).__name__)
-        frames += _frames(error.__traceback__)
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return {"error": names[0] if names else None, "causes": names[1:], "frames": frames[-MOST_FRAMES:]}
-
-
-def _frames(traceback: TracebackType | None) -> Iterator[str]:
-    while traceback is not None:
-        frame = traceback.tb_frame
-        module = str(frame.f_globals.get("__name__", ""))
-        if module.startswith(_PACKAGE):
-            yield f"{module}:{traceback.tb_lineno} {frame.f_code.co_name}"
-        traceback = traceback.tb_next
-
-
-def _raised(exc_info: Any) -> BaseException | None:
-    if isinstance(exc_info, BaseException):
-        return exc_info
-    return exc_info[1] if isinstance(exc_info, tuple) else sys.exc_info()[1]
 
 
 class _Reroute(logging.Handler):
@@ -306,14 +264,14 @@ class _Reroute(logging.Handler):
             # Where structlog was reset behind our back, our lines come by here: they would feed on themselves.
             return
         with contextlib.suppress(Exception):  # same as in the function `emit`
-            line: dict[str, Any] = {"logger": _text(record.name), "message": _message(record)} | _context()
+            line: dict[str, Any] = {"logger": text(record.name), "message": _message(record)} | _context()
             if record.exc_info:
-                line |= _exception(record.exc_info[1])
+                line |= exception(record.exc_info[1])
             log().log(record.levelno, "library.logged", **line)
 
 
 def _message(record: logging.LogRecord) -> str:
     """Give a library's fixed words only; a host's own message with its arguments, redacted."""
     if record.name.partition(".")[0] in _LIBRARIES:
-        return _text(str(record.msg).partition("\n")[0])
-    return _text(record.getMessage())
+        return text(str(record.msg).partition("\n")[0])
+    return text(record.getMessage())

@@ -25,7 +25,7 @@ from orchestrator.notify import Deliveries
 from orchestrator.ports import Notifier
 from orchestrator.rescue import free_lapsed
 from orchestrator.resolve import hand_in
-from orchestrator.rounds import DATABASE_RETRY_S, Limits, Rounds
+from orchestrator.rounds import BREATH_S, DATABASE_RETRY_S, Limits, Rounds
 from orchestrator.suspects import Suspects, is_suspect
 from orchestrator.telemetry import emit
 from orchestrator.traffic import Watch
@@ -33,8 +33,6 @@ from orchestrator.upkeep import Upkeep
 from orchestrator.waiting import Waiting, evidence_until, is_look
 
 DEFECT_RETRY_S = 30.0
-BREATH_S = 0.02
-"""Between two full plates where other workers live, so that they get their share."""
 
 
 class Worker:
@@ -51,8 +49,10 @@ class Worker:
         self._bench = replace(bench, told=self._may_be_told.set, paused=lambda: self._paused)
         self._limits = limits
         self._upkeep = upkeep
-        self._deliveries = Deliveries(bench.store, bench.clock, notifier, self.hand_in, bench.accounts)
         self._held: dict[str, Held] = {}
+        self._deliveries = Deliveries(
+            bench.store, bench.clock, notifier, self.hand_in, accounts=bench.accounts, known=self._known
+        )
         self._driving: dict[str, asyncio.Task[None]] = {}
         self._waiting = Waiting(lambda account: bench.traffic.condition(account).per_second, limits.concurrency)
         self._suspects = Suspects()
@@ -84,7 +84,7 @@ class Worker:
             At any moment: claims lapse, open attempts are decided as `unknown`,
             waiting payments are looked at again.
         """
-        claims = self._bench.claims
+        bench, claims = self._bench, self._bench.claims
         await claims.begin()
         ready()
         every = self._rounds.every
@@ -93,13 +93,14 @@ class Worker:
             every(claims.rhythm.poll_s, self._claim, self._may_be_due),
             every(claims.rhythm.poll_s, self._notify, self._may_be_told),
             every(claims.rhythm.beat_s, self._tend, self._stopping),
+            every(claims.rhythm.poll_s, self._rescue, self._stopping),
             *(every(claims.rhythm.beat_s, each.turn, self._stopping) for each in self._upkeep),
             self._time(),
             *([every(claims.rhythm.poll_s, self._stop_when_idle, self._stopping)] if until_idle else []),
         ]
         loops = [asyncio.create_task(turns) for turns in rounds]
         stopped = asyncio.create_task(self._stopping.wait())
-        listening = asyncio.create_task(self._listen())
+        listening = asyncio.create_task(self._rounds.hear(bench.store.listen, self._hinted))
         heeding = asyncio.create_task(self._rounds.heed(self._hinted, (self._may_be_due, self._may_be_told)))
         try:
             await asyncio.wait([heart, stopped, *loops], return_when=asyncio.FIRST_COMPLETED)
@@ -107,13 +108,6 @@ class Worker:
             listening.cancel()
             heeding.cancel()
             await self._drain(heart, [stopped, listening, heeding, *loops])
-
-    async def _listen(self) -> None:
-        """Take hints from other processes; without them the polls find the same, only later."""
-        try:
-            await self._bench.store.listen(self._hinted.set)
-        except Exception as error:  # noqa: BLE001 - no trouble with hints may end a worker
-            emit("hint.failed", error=error)
 
     async def hand_in(self, payment_id: str, operation: Operation, verdict: Verdict) -> None:
         """Decide what was learnt elsewhere: under our claim if we hold the payment, from outside otherwise."""
@@ -134,6 +128,10 @@ class Worker:
             # Whoever waits for the record is told of a failure, and tries again.
             with suppress(Exception), learnt.settling():
                 await self.hand_in(held.payment.id, learnt.operation, learnt.verdict)
+
+    def _known(self, payment_id: str) -> Payment | None:
+        held = self._held.get(payment_id)
+        return held.payment if held is not None and self._bench.claims.holds(held.payment) else None
 
     @property
     def _able(self) -> bool:
@@ -166,8 +164,14 @@ class Worker:
             await claims.begin()
             self._stepped_down = False
         if agrees:
-            await free_lapsed(self._bench.store, claims)
+            await free_lapsed(self._bench.store, claims, thorough=True)
             await self._watch.turn()
+        return False
+
+    async def _rescue(self) -> bool:
+        """Free what a worker has left that lapsed a moment ago: its payers wait."""
+        if self._bench.claims.clock_agrees and not self._stepped_down:
+            await free_lapsed(self._bench.store, self._bench.claims, thorough=False)
         return False
 
     async def _step_down(self) -> None:
@@ -185,17 +189,17 @@ class Worker:
         await claims.end()
 
     async def _claim(self) -> bool:
-        # Before the claim: no payment is driven by a worker that has not asked yet.
-        self._paused = frozenset(await self._bench.store.paused_accounts())
-        claims = self._bench.claims
+        claims, asked = self._bench.claims, self._bench.store.paused_accounts
         room = claims.share(min(self._limits.batch, self._limits.concurrency - len(self._driving)))
         if self._in_doubt:
+            self._paused = frozenset(await asked())
             await self._settle_doubt()
-        try:
-            taken = await claims.take(room)
+        try:  # no payment is driven by a worker that has not asked what is paused
+            taken, paused = await asyncio.gather(claims.take(room), asked())
         except DATABASE_TROUBLE:
             self._in_doubt = True  # nobody knows what was claimed
             raise
+        self._paused = frozenset(paused)
         self._hold(taken)
         full = room > 0 and len(taken) == room
         if full and claims.others:
@@ -241,8 +245,7 @@ class Worker:
         if payment_id in self._driving or payment_id not in self._held:
             return
         self._waiting.forget(payment_id)
-        task = asyncio.create_task(self._drive_until_waiting(self._held[payment_id]))
-        self._driving[payment_id] = task
+        self._driving[payment_id] = asyncio.create_task(self._drive_until_waiting(self._held[payment_id]))
 
     async def _drive_until_waiting(self, held: Held) -> None:
         payment_id = held.payment.id
@@ -280,7 +283,7 @@ class Worker:
                 await self._from_outside(held)
 
     def _left(self, payment_id: str) -> bool:
-        """Give its room back; tell whether it had some that others wait for."""
+        """Give its room back; tell whether it had some."""
         return self._suspects.done(payment_id) | self._waiting.looked(payment_id)
 
     async def _park(self, held: Held, again_at: datetime | None) -> bool:

@@ -46,7 +46,10 @@ def erased_line(payment_id: str, at: datetime) -> bytes:
 
 
 def _line(told: dict[str, Any]) -> bytes:
-    return json.dumps(told, ensure_ascii=False).encode()
+    return _encode(told).encode()
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)

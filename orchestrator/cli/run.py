@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli import loop
 from orchestrator.cli.processes import Supervisor, command_of, tied_to
 from orchestrator.cli.records import print_json
 from orchestrator.cli.session import Json, config_of, settings_of
@@ -122,6 +123,7 @@ async def work(settings: Settings, *, until_idle: bool, line: int | None = None)
         running = orchestrator.new_worker()
         with drained_by_signals(running.stop):
             async with tied_to(line, running.stop) as ready:
+                loop.settle()
                 await running.run(until_idle=until_idle, ready=ready)
 
 
@@ -149,21 +151,21 @@ async def register(handlers: str, orchestrator: Orchestrator) -> None:
 @contextlib.contextmanager
 def drained_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Call `stop` at the first SIGTERM or SIGINT; exit at once at the second."""
-    loop = asyncio.get_running_loop()
+    running = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)
 
     def first() -> None:
         for number in numbers:
-            loop.add_signal_handler(number, os._exit, 128 + number)
+            running.add_signal_handler(number, os._exit, 128 + number)
         stop()
 
     for number in numbers:
-        loop.add_signal_handler(number, first)
+        running.add_signal_handler(number, first)
     try:
         yield
     finally:
         for number in numbers:
-            loop.remove_signal_handler(number)
+            running.remove_signal_handler(number)
 
 
 def sandbox(

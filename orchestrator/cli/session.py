@@ -5,7 +5,6 @@ Owns no command. Reading commands open the store alone: they need neither keys
 nor definitions, and never make a database. Next: `app`.
 """
 
-import asyncio
 import contextlib
 import getpass
 import os
@@ -17,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from orchestrator import composition, sealing, telemetry
+from orchestrator.cli import loop
 from orchestrator.domain.errors import DatabaseMismatch, InvalidInput
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import AccountSettings, Settings, load_settings
@@ -84,7 +84,7 @@ def known_account(settings: Settings, name: str, key: str = "account") -> Accoun
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine to its end."""
-    return asyncio.run(work)
+    return loop.run(work)
 
 
 def actor(person: str | None) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from orchestrator.domain.entry import Context, Entry, Looks, extend
 from orchestrator.domain.machine import Operation, next_state
-from orchestrator.domain.payment import HoldReason, Payment
+from orchestrator.domain.payment import HoldReason, Payment, evolved
 from orchestrator.domain.verdict import Verdict
 
 
@@ -93,15 +93,18 @@ class Walk:
         Raises:
             MachineError: The machine has no such transition: a defect of the caller.
         """
-        changed = replace(self.payment, **changes)
-        moved = replace(changed, state=next_state(changed, trigger), progress_claim=changed.claim_no)
+        changed = evolved(self.payment, **changes)
+        state = next_state(changed, trigger)
         entry = extend(
-            self.payment, moved, trigger, self._context,
+            self.payment, changed, trigger, self._context, to_state=state,
             operation=operation, attempt=attempt, verdict=verdict, extra=extra,
         )  # fmt: skip
-        self.payment = replace(moved, version=entry.seq, head=entry.hash)
+        self.payment = evolved(
+            changed, state=state, progress_claim=changed.claim_no, version=entry.seq, head=entry.hash
+        )  # fmt: skip
         self._entries.append(entry)
-        self._context = replace(self._context, looks=Looks())
+        if self._context.looks.count:
+            self._context = replace(self._context, looks=Looks())
         return self
 
     def hold(self, doubt: HoldReason, **details: Any) -> Self:
@@ -122,9 +125,9 @@ class Walk:
 
     def due(self, at: datetime | None) -> Decision:
         """Finish: say when a worker should look next, or that only an event can move it."""
-        return Decision(self.before, replace(self.payment, due_at=at), tuple(self._entries), tuple(self._notices))
+        return Decision(self.before, evolved(self.payment, due_at=at), tuple(self._entries), tuple(self._notices))
 
 
 def quiet(payment: Payment, due_at: datetime | None) -> Decision:
     """Give the decision that writes nothing."""
-    return Decision(payment, replace(payment, due_at=due_at))
+    return Decision(payment, evolved(payment, due_at=due_at))

@@ -8,6 +8,7 @@ shape elsewhere; these are found by themselves. Next: `verdict`.
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from types import MappingProxyType
 
 from orchestrator.domain.verdict import Verdict
@@ -29,25 +30,39 @@ class PrivateValues:
     """
 
     def __init__(self, values: Iterable[str]) -> None:
-        longest_first = sorted((value for value in values if len(value) >= SHORTEST), key=len, reverse=True)
-        either = "|".join(map(re.escape, longest_first))
-        long = "|".join(re.escape(value) for value in longest_first if len(value) >= SHORTEST_IN_CODES)
-        self._anywhere = re.compile(either, re.IGNORECASE) if either else None
-        self._words = re.compile(rf"(?<!\w)(?:{long})(?!\w)", re.IGNORECASE) if long else None
+        self._longest_first = sorted((value for value in values if len(value) >= SHORTEST), key=len, reverse=True)
+        # Among ASCII a plain search finds whatever the patterns would: they are nearly never needed, and dear to make.
+        self._lowered = [value.lower() for value in self._longest_first]
+        self._ascii = all(map(str.isascii, self._lowered))
 
     def out_of(self, text: str) -> str:
         """Give a text for people without the values, wherever they stand in it."""
-        return text if self._anywhere is None else self._anywhere.sub(REMOVED, text)
+        return self._anywhere.sub(REMOVED, text) if self._may_be_in(text) else text
 
     def out_of_code(self, text: str) -> str:
         """Give a code or a state without them; within a longer word one is chance, and evidence stays whole."""
-        return text if self._words is None else self._words.sub(REMOVED, text)
+        return self._words.sub(REMOVED, text) if self._may_be_in(text) else text
 
     def hold(self, text: str | None) -> bool:
         """Tell whether the text is one of the values, and nothing else."""
-        return (
-            text is not None and self._anywhere is not None and self._anywhere.fullmatch(text.lstrip("+")) is not None
-        )
+        if text is None or not self._may_be_in(text):
+            return False
+        return self._anywhere.fullmatch(text.lstrip("+")) is not None
+
+    def _may_be_in(self, text: str) -> bool:
+        if not (self._ascii and text.isascii()):
+            return bool(self._lowered)
+        lowered = text.lower()
+        return any(value in lowered for value in self._lowered)
+
+    @cached_property
+    def _anywhere(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(re.escape, self._longest_first)), re.IGNORECASE)
+
+    @cached_property
+    def _words(self) -> re.Pattern[str]:
+        long = "|".join(re.escape(value) for value in self._longest_first if len(value) >= SHORTEST_IN_CODES)
+        return re.compile(rf"(?<!\w)(?:{long or '(?!)'})(?!\w)", re.IGNORECASE)
 
     def out_of_verdict(self, verdict: Verdict) -> Verdict:
         """Give the verdict with a message, codes and a state that may be kept."""
@@ -56,5 +71,8 @@ class PrivateValues:
         if seen is not None:
             codes = {name: self.out_of_code(text) for name, text in seen.codes.items()}
             state = None if seen.session_state is None else self.out_of_code(seen.session_state)
-            seen = replace(seen, session_state=state, codes=MappingProxyType(codes))
+            if state != seen.session_state or codes != seen.codes:
+                seen = replace(seen, session_state=state, codes=MappingProxyType(codes))
+        if message == verdict.message and seen is verdict.observation:
+            return verdict
         return replace(verdict, message=message, observation=seen)

@@ -15,13 +15,15 @@ data, no secret and no card data is in a body. Next: `decide`.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from orchestrator.domain.machine import START, Operation
-from orchestrator.domain.payment import FACTS, Payment
+from orchestrator.domain.payment import FACTS, Payment, State
 from orchestrator.domain.verdict import Verdict, VerdictKind
 
 BODY_VERSION = 1
@@ -113,28 +115,37 @@ def canonical(value: Mapping[str, Any]) -> str:
     """
     document = dict(value)
     _check(document)
-    return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _encode(document)
 
 
-def _check(value: object) -> None:
-    match value:
-        case None | bool():
-            return
-        case int():
-            if abs(value) >= 2**53:
-                raise ValueError("an integer beyond 2^53 is not exact in JSON")
-        case str():
-            value.encode()  # a lone surrogate has no bytes
-        case dict():  # no other mapping: the encoder knows none
-            for key, item in value.items():
-                if not isinstance(key, str) or not key.isascii():
-                    raise ValueError("keys are ASCII text")
-                _check(item)
-        case list() | tuple():
-            for item in value:
-                _check(item)
-        case _:
-            raise ValueError(f"a {type(value).__name__} has no canonical form here")
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+"""One encoder for all: `json.dumps` would make one for each call."""
+
+
+def _check(value: Mapping[Any, Any] | Sequence[Any]) -> None:
+    """Check the members of a container; one call for each, because every entry comes by here."""
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str) or not key.isascii():
+                raise ValueError("keys are ASCII text")
+        members: Iterable[Any] = value.values()
+    else:
+        members = value
+    for member in members:
+        if type(member) is str and member.isascii():
+            continue
+        match member:
+            case str():
+                member.encode()  # a lone surrogate has no bytes
+            case None | bool():
+                pass
+            case int():
+                if abs(member) >= 2**53:
+                    raise ValueError("an integer beyond 2^53 is not exact in JSON")
+            case dict() | list() | tuple():  # no other mapping: the encoder knows none
+                _check(member)
+            case _:
+                raise ValueError(f"a {type(member).__name__} has no canonical form here")
 
 
 def body_hash(body: str) -> bytes:
@@ -142,9 +153,12 @@ def body_hash(body: str) -> bytes:
     return hashlib.sha256(b"\x00" + body.encode()).digest()
 
 
+@lru_cache(maxsize=256)
 def instant(at: datetime) -> str:
     """Give the instant as `2026-11-24T15:46:40.000000Z`; UTC, always 27 characters, sorts by time."""
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def fact(payment: Payment, name: str) -> Any:
@@ -169,13 +183,21 @@ def fact(payment: Payment, name: str) -> Any:
 
 def changed_facts(before: Payment | None, after: Payment) -> dict[str, Any]:
     """Give every fact that differs, as entries keep it; all that is set for a birth."""
-    empty: tuple[Any, ...] = (None, False, 0, "", [], {})
-    found = {}
-    for name in FACTS:
-        new = fact(after, name)
-        if (new not in empty) if before is None else (new != fact(before, name)):
-            found[name] = new
-    return found
+    new = _facts_of(after)
+    if before is None:
+        return {name: fact(after, name) for name, value in zip(FACTS, new, strict=True) if value}
+    old = _facts_of(before)
+    if new == old:
+        return {}
+    return {
+        name: fact(after, name)
+        for name, value, former in zip(FACTS, new, old, strict=True)
+        if value is not former and value != former
+    }
+
+
+_facts_of = attrgetter(*({"currency": "amount.currency", "amount_minor": "amount.minor"}.get(name, name)
+                         for name in FACTS))  # fmt: skip
 
 
 def extend(
@@ -184,6 +206,7 @@ def extend(
     trigger: str,
     context: Context,
     *,
+    to_state: State | None = None,
     operation: Operation | None = None,
     attempt: int | None = None,
     verdict: Verdict | None = None,
@@ -194,9 +217,10 @@ def extend(
 
     Args:
         before: The payment as its newest entry left it; `None` for the first entry.
-        after: The payment as it will be, state included; version and head are ignored.
+        after: The payment as it will be; version and head are ignored.
         trigger: The machine's trigger.
         context: Who, when, from where.
+        to_state: The state it will be in, if not the one in `after`.
         operation: What was tried, if anything.
         attempt: Which attempt.
         verdict: What came of it.
@@ -220,7 +244,7 @@ def extend(
         prev_hash=NO_HASH if before is None else before.head,
         trigger=trigger,
         from_state=START if before is None else before.state.value,
-        to_state=after.state.value,
+        to_state=(to_state or after.state).value,
         kind=f"payment.{trigger}",
         result=_result(trigger, verdict),
         about=after.id,

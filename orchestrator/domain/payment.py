@@ -7,10 +7,12 @@ Next: `machine`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
+from operator import attrgetter
 from types import MappingProxyType
+from typing import Any
 
 from orchestrator.domain.money import Money
 from orchestrator.domain.outcome import MoneyFact, Outcome
@@ -191,6 +193,31 @@ class Payment:
         if self.troubled_since is not None:
             paused += max(0.0, (now - self.troubled_since).total_seconds())
         return self.deadline_at + timedelta(seconds=min(paused, pause_s))
+
+
+_NAMES = tuple(each.name for each in fields(Payment))
+_AT = {name: at for at, name in enumerate(_NAMES)}
+_values = attrgetter(*_NAMES)
+_SETTERS = tuple(getattr(Payment, name).__set__ for name in _NAMES)
+
+
+def evolved(payment: Payment, **changes: Any) -> Payment:
+    """
+    Give the payment with some attributes changed.
+
+    `dataclasses.replace`, but without calling a constructor of 46 arguments: every decision makes
+    several payments.
+
+    Raises:
+        KeyError: There is no such attribute.
+    """
+    values = list(_values(payment))
+    for name, value in changes.items():
+        values[_AT[name]] = value
+    new = object.__new__(Payment)
+    for put, value in zip(_SETTERS, values, strict=True):
+        put(new, value)
+    return new
 
 
 FACTS = (

@@ -17,7 +17,7 @@ from orchestrator.interactions.extract import Unreadable, extract, locate, read_
 from orchestrator.interactions.lint import Finding, lint
 from orchestrator.interactions.model import BodyKind, Definition, Field, Place, Placeholder, Secret, Template
 from orchestrator.interactions.parse import parse
-from orchestrator.interactions.render import Rendered, digest_of, fields_to_collect, render
+from orchestrator.interactions.render import Rendered, digest_of, fields_to_collect, render, render_headers
 
 __all__ = [
     "BUNDLED",
@@ -40,6 +40,7 @@ __all__ = [
     "parse",
     "read_json",
     "render",
+    "render_headers",
 ]
 
 BUNDLED = ("authorize", "start_phone_session", "start_digital_session", "session_status")

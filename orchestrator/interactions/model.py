@@ -139,6 +139,8 @@ class Definition:
         digest: SHA-256 of `text` in UTF-8, in hex. Layout and the value of a secret don't change it.
         lifted: The secrets taken out, by placeholder name. Empty when `text` was parsed: then the caller's
             configuration has to supply them.
+        data_names: Every name that `$(..)` uses, in order of first use.
+        config_names: Every name that `#(..)` uses, lifted secrets included, in order of first use.
     """
 
     name: str
@@ -153,16 +155,29 @@ class Definition:
     text: str
     digest: str
     lifted: Mapping[str, Secret] = field(repr=False, hash=False)
+    data_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    config_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _elsewhere: frozenset[str] = field(init=False, repr=False, compare=False)
+    _in_headers: frozenset[tuple[str, str]] = field(init=False, repr=False, compare=False)
 
-    @property
-    def data_names(self) -> tuple[str, ...]:
-        """Every name that `$(..)` uses, in order of first use."""
-        return self._names("data")
+    def __post_init__(self) -> None:
+        marks = [mark for template in (self.url, self.body) for mark in template.placeholders()]
+        object.__setattr__(self, "_elsewhere", frozenset(mark.name for mark in marks if mark.source == "data"))
+        held = [mark for pair in self.headers for template in pair for mark in template.placeholders()]
+        object.__setattr__(self, "_in_headers", frozenset((mark.source, mark.name) for mark in held))
+        for source in ("data", "config"):
+            object.__setattr__(self, f"{source}_names", self._names(source))
 
-    @property
-    def config_names(self) -> tuple[str, ...]:
-        """Every name that `#(..)` uses, lifted secrets included, in order of first use."""
-        return self._names("config")
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def only_in_headers(self, name: str) -> bool:
+        """Tell whether a name of `$(..)` is used neither in the URL nor in the body."""
+        return name not in self._elsewhere
+
+    def headers_need_only(self, name: str) -> bool:
+        """Tell whether the headers use this name of `$(..)` and nothing else."""
+        return self._in_headers <= {("data", name)}
 
     @property
     def destinations(self) -> tuple[str, ...]:
@@ -170,7 +185,7 @@ class Definition:
         code = (self.response_code_destination,) if self.response_code_destination else ()
         return tuple(dict.fromkeys((*code, *(field.destination for field in self.fields))))
 
-    def _names(self, source: Literal["data", "config"]) -> tuple[str, ...]:
+    def _names(self, source: str) -> tuple[str, ...]:
         templates = (self.url, *(part for pair in self.headers for part in pair), self.body)
         found = (mark.name for template in templates for mark in template.placeholders() if mark.source == source)
         return tuple(dict.fromkeys(found))

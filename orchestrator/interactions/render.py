@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from json.encoder import encode_basestring
 from urllib.parse import quote, quote_plus
 
@@ -59,6 +60,7 @@ def render(
     config: Mapping[str, str],
     *,
     optional: Collection[str] = frozenset(),
+    headers: tuple[tuple[str, str], ...] | None = None,
 ) -> Rendered:
     """
     Put the values in.
@@ -68,6 +70,7 @@ def render(
         data: The payment's fields by name, `Space|Key` included.
         config: The account's settings by key. Lifted secrets that the definition carries go before them.
         optional: Fields that may be missing or `None`: nothing, or `null` for a bare JSON value, stands in for them.
+        headers: As `render_headers` gives them, if they are known already.
 
     Raises:
         InvalidInput: A field is missing or can't stand in its place; names the field, never the value.
@@ -75,17 +78,43 @@ def render(
     """
 
     def fill(template: Template) -> bytes:
-        return b"".join(
-            [
-                part if isinstance(part, bytes) else _expand(part, definition, data, config, optional)
-                for part in template.parts
-            ]
-        )
+        return _filled(template, definition, data, config, optional)
 
-    headers = [
+    if headers is None:
+        headers = render_headers(definition, data, config, optional=optional)
+    return Rendered(definition.method, fill(definition.url).decode("ascii"), headers, fill(definition.body))
+
+
+def render_headers(
+    definition: Definition,
+    data: Mapping[str, str | None],
+    config: Mapping[str, str],
+    *,
+    optional: Collection[str] = frozenset(),
+) -> tuple[tuple[str, str], ...]:
+    """Put the values into the headers alone; as `render`."""
+
+    def fill(template: Template) -> bytes:
+        return _filled(template, definition, data, config, optional)
+
+    return tuple(
         (_header_name(key, fill(key)), fill(value).decode("latin-1").strip(" \t")) for key, value in definition.headers
-    ]
-    return Rendered(definition.method, fill(definition.url).decode("ascii"), tuple(headers), fill(definition.body))
+    )
+
+
+def _filled(
+    template: Template,
+    definition: Definition,
+    data: Mapping[str, str | None],
+    config: Mapping[str, str],
+    optional: Collection[str],
+) -> bytes:
+    return b"".join(
+        [
+            part if isinstance(part, bytes) else _expand(part, definition, data, config, optional)
+            for part in template.parts
+        ]
+    )
 
 
 def digest_of(rendered: Rendered, *, without_headers: Sequence[str] = ("authorization",), key: bytes = b"") -> str:
@@ -213,6 +242,7 @@ def _xml(value: str) -> bytes:
     return value.translate(_XML_ESCAPES).encode()
 
 
+@lru_cache(maxsize=256)
 def _base(value: str) -> bytes:
     return check_base(value).encode("ascii")
 

@@ -201,6 +201,8 @@ def _cards(text: str) -> Iterator[_Find]:
             continue
         if exempt is None:
             exempt = list(_HEX.finditer(text))
+        if _within(run.span(), exempt):
+            continue
         for start, end in _cards_in_run(text, run.start(), run.end()):
             if _within((start, end), exempt):
                 continue

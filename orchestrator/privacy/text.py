@@ -45,12 +45,13 @@ def checked_text(field: str, value: object, *, max_bytes: int = MAX_BYTES) -> st
         raise InvalidInput(field, f"is a {type(value).__name__}", "give text")
     if len(value) > max_bytes:  # spares normalising what is refused anyway
         raise _too_long(field, max_bytes)
-    for character in value:
+    plain = value.isascii() and value.isprintable()  # nearly always: nothing to refuse, nothing to normalise
+    for character in "" if plain else value:
         problem = _problem(character)
         if problem:
             raise InvalidInput(field, problem, "give plain text of one line")
-    text = unicodedata.normalize("NFC", value)
-    if max(len(value.encode()), len(text.encode())) > max_bytes:
+    text = value if plain else unicodedata.normalize("NFC", value)
+    if not plain and max(len(value.encode()), len(text.encode())) > max_bytes:
         raise _too_long(field, max_bytes)
     refuse_card_data(field, text)
     return text

@@ -73,6 +73,8 @@ class Authorizer:
 
         Crash: see `TokenCache.get`.
         """
+        if self.tokens.fresh is not None:
+            return self.tokens.fresh
         try:
             async with asyncio.timeout(within_s):
                 return await self.tokens.get()

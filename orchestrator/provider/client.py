@@ -35,6 +35,7 @@ class _Account:
         self.config = line.account
         self.authorizers: dict[str, Authorizer] = {}
         self.providers: dict[tuple[tuple[str, str], ...], AccountProvider] = {}
+        self.pinned: dict[tuple[tuple[str, str], ...], AccountProvider] = {}
 
     def definition(self, name: str) -> Definition:
         found = self.config.definitions.get(name)
@@ -124,6 +125,13 @@ class ProviderPool:
                 found, or a setting that it uses is missing.
         """
         account = self._account(payment.account)
+        pins = tuple(payment.definitions.items())
+        found = account.pinned.get(pins)
+        if found is None:
+            found = account.pinned[pins] = self._pinned(account, payment)
+        return found
+
+    def _pinned(self, account: "_Account", payment: Payment) -> AccountProvider:
         pinned = {
             name: self._definition(digest, f"{account.config.key}.definitions.{name}")
             for name, digest in payment.definitions.items()

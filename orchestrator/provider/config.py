@@ -100,7 +100,7 @@ class AccountConfig:
     optional_fields: frozenset[str] = frozenset()
     connections: int = 512
     requests_per_second: float | None = None
-    start_idle_s: float = 0.0
+    start_idle_s: float = 1.5
     digest_key: bytes = field(default=b"", repr=False)
     verify: ssl.SSLContext | None = None
 

@@ -144,6 +144,14 @@ class LaneShelf:
             await self._idle.pop()[1].aclose()
 
 
+async def released(response: httpx.Response) -> None:
+    """Give the connection of an answer that was read whole back to its pool."""
+    with suppress(Exception):
+        # Not `response.aclose`: its stream alone knows the connection.
+        if isinstance(response.stream, httpx.AsyncByteStream):
+            await response.stream.aclose()
+
+
 async def closed(closing: httpx.Response | httpx.AsyncBaseTransport) -> None:
     """Close, within bounds: the answer is known, and whatever is wrong with the connection dies with it."""
     with suppress(Exception):

@@ -244,8 +244,9 @@ class Line:
     def cleaned(self, verdict: Verdict, private: Callable[[], Iterable[str]]) -> Verdict:
         """Give the verdict with texts that may be kept."""
         seen, session = verdict.observation, verdict.session
-        if verdict.message is None and seen is None and session is None:
-            return verdict
+        told = seen is not None and (seen.ended or not seen.known or bool(seen.codes))
+        if verdict.message is None and not told and session is None:
+            return verdict  # nothing in it but words of the profile's own
         cleaner = Cleaner(private(), self.redact)
         if session is not None and any(map(cleaner.private.hold, (session.id, session.number, session.link_id))):
             verdict = replace(verdict, kind=VerdictKind.UNKNOWN, reason=INCOMPLETE, session=None)

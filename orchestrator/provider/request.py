@@ -9,12 +9,13 @@ token makes no other request: the digest of the intent must not depend on it.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from urllib.parse import quote
 
 from orchestrator.domain.machine import Operation
 from orchestrator.domain.payment import Channel, Payment
-from orchestrator.interactions import Definition, Place, Rendered, Template, digest_of, render
+from orchestrator.interactions import Definition, Place, Rendered, Template, digest_of, render, render_headers
 from orchestrator.provider.config import PLAIN_CONFIG, AccountConfig, RoleNames
 
 STAND_IN = "token"
@@ -55,7 +56,13 @@ class Request:
         """Give the request with the token in it."""
         if token is None:
             return self._checked
-        data = {**self._data, self._account.roles.access_token: token}
+        role = self._account.roles.access_token
+        data = {**self._data, role: token}
+        if self.definition.only_in_headers(role):
+            headers = _known_headers(self.definition, role, token)
+            if headers is None:
+                headers = render_headers(self.definition, data, self._config, optional=self._account.optional_fields)
+            return replace(self._checked, headers=headers)
         return render(self.definition, data, self._config, optional=self._account.optional_fields)
 
     def private(self, token: str | None) -> Iterable[str]:
@@ -94,21 +101,30 @@ def prepared(
     """
     roles = account.roles
     data = {**fields, **_own(payment, account)}
+    if roles.amount in definition.data_names:
+        amount = payment.amount
+        data[roles.amount] = f"{amount.major:f}" if account.amount_unit == "major" else str(amount.minor)
     needs_token = roles.access_token in definition.data_names
     data[roles.access_token] = STAND_IN
-    checked = render(definition, data, config, optional=account.optional_fields)
+    headers = _known_headers(definition, roles.access_token, STAND_IN)
+    checked = render(definition, data, config, optional=account.optional_fields, headers=headers)
     url = shown_url(definition.url, data, config, open_roles(roles))
     return Request(operation, definition, payment.channel, payment.amount.currency, url, needs_token,
                    account, config, data, checked)  # fmt: skip
 
 
+@lru_cache(maxsize=64)
+def _known_headers(definition: Definition, role: str, token: str) -> tuple[tuple[str, str], ...] | None:
+    """Give headers that depend on the token alone, as nearly all do; they are the same for every payment."""
+    return render_headers(definition, {role: token}, {}) if definition.headers_need_only(role) else None
+
+
 def _own(payment: Payment, account: AccountConfig) -> dict[str, str]:
-    """What the payment itself supplies, under the names of its roles; what it does not have yet is left out."""
-    roles, amount = account.roles, payment.amount
+    """What the payment itself supplies by role, but for the amount; what it does not have yet is left out."""
+    roles = account.roles
     own = {
-        roles.amount: f"{amount.major:f}" if account.amount_unit == "major" else str(amount.minor),
         roles.reference: payment.reference,
-        roles.currency: amount.currency,
+        roles.currency: payment.amount.currency,
         roles.call_guid: payment.call_guid,
         roles.session_id: payment.session_id,
         roles.number: payment.number,

@@ -85,6 +85,12 @@ class TokenCache:
         token = self._token
         return token if token is not None and self._monotonic() < token.expires_at else None
 
+    @property
+    def fresh(self) -> Token | None:
+        """The token, if it is not even time to renew it early."""
+        token = self._token
+        return token if token is not None and self._monotonic() < min(token.renew_at, token.expires_at) else None
+
     async def get(self) -> Token | Verdict:
         """
         Give an unexpired token, fetching one if there is none.

@@ -13,14 +13,15 @@ a shared pool of httpx's own transport; `connections` sees to it that there is n
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, ItemsView, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 import httpx
 
 from orchestrator.interactions import Rendered
-from orchestrator.provider.connections import LaneShelf, SharedShelf, Shelf, closed
+from orchestrator.provider.connections import LaneShelf, SharedShelf, Shelf, closed, released
 
 IDLE_S = 20.0
 """How long a connection for repeatable calls is kept: below the usual minute of servers and balancers."""
@@ -161,18 +162,28 @@ class Wire:
                 await closed(each)
 
     async def _read(self, response: httpx.Response, answer: Answer) -> None:
-        body = bytearray()
+        body, whole = b"", False
+        # Nobody was invited to compress; where nobody did, httpx's decoders have nothing to do.
+        chunks = response.aiter_bytes() if "content-encoding" in response.headers else _raw(response)
         try:
-            async for chunk in response.aiter_bytes():
+            async for chunk in chunks:
                 body += chunk
                 if len(body) > self._body_limit:
                     answer.too_large = True
                     break
+            else:
+                whole = True
         except Exception as error:  # noqa: BLE001 - the status is known; what the body's loss means is the caller's
             answer.flaw = error
         finally:
-            answer.body = bytes(body[: self._body_limit])
-            await closed(response)
+            answer.body = body[: self._body_limit]
+            await (released if whole else closed)(response)
+
+
+def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
+    if not isinstance(response.stream, httpx.AsyncByteStream):
+        raise TypeError("not an answer of an asynchronous transport")
+    return response.stream.__aiter__()
 
 
 _DEFAULT_HEADERS = (
@@ -183,13 +194,43 @@ _DEFAULT_HEADERS = (
 )
 
 
+@lru_cache(maxsize=4096)
+def _url(text: str) -> httpx.URL:
+    """Parse a URL; those of starts are few, and those of looks come again."""
+    return httpx.URL(text)
+
+
+class _Headers(httpx.Headers):
+    """A request's headers, made once: `items` is what aiohttp asks of every request."""
+
+    def __init__(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        super().__init__(pairs)
+        self._told = dict(super().items()).items()
+
+    def items(self) -> ItemsView[str, str]:
+        """Give names and values."""
+        return self._told
+
+
+@lru_cache(maxsize=512)
+def _headers(given: tuple[tuple[str, str], ...], host: bytes, length: int | None) -> _Headers:
+    """Make a request's headers; with one token they are the same for every look, and for every start but its length."""
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in given]
+    names = {name.lower() for name, _ in headers}
+    own = [(b"host", host), *_DEFAULT_HEADERS]
+    if length is not None:
+        own.append((b"content-length", b"%d" % length))
+    return _Headers([*headers, *((name, value) for name, value in own if name not in names)])
+
+
 def _request(rendered: Rendered, left_s: float) -> httpx.Request:
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in rendered.headers]
-    given = {name.lower() for name, _ in headers}
-    headers += [(name, value) for name, value in _DEFAULT_HEADERS if name not in given]
     connect = left_s * CONNECT_SHARE
     # What httpx-aiohttp calls "pool" bounds all of connecting, the look-up of the name included.
     timeout = {"connect": connect, "read": left_s, "write": left_s, "pool": connect * 2}
-    return httpx.Request(
-        rendered.method, rendered.url, headers=headers, content=rendered.body, extensions={"timeout": timeout}
-    )
+    url, body = _url(rendered.url), rendered.body
+    # With a stream, httpx adds no header of its own and copies none.
+    request = httpx.Request(rendered.method, url, stream=httpx.ByteStream(body), extensions={"timeout": timeout})
+    sized = body or rendered.method in ("POST", "PUT", "PATCH")
+    request.headers = _headers(rendered.headers, url.netloc, len(body) if sized else None)
+    request.read()
+    return request

@@ -10,16 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from orchestrator.store.engines import Engines, open_engines, parsed
 from orchestrator.store.faults import Refused, Silent, heard, unavailable
+from orchestrator.store.ways import Bound, Result, Work
 
-Result = TypeVar("Result")
-Work = Callable[[AsyncConnection], Awaitable[Result]]
 Sleep = Callable[[float], Awaitable[None]]
 TRIES = 5
 
@@ -27,11 +26,11 @@ TRIES = 5
 class Guard(Protocol):
     """What must be so before anything is written, and after."""
 
-    async def demand(self, connection: AsyncConnection) -> None:
+    def demand(self, connection: Connection) -> None:
         """Raise what the caller gets instead of a write."""
         ...
 
-    async def refusal(self, connection: AsyncConnection) -> Exception | None:
+    def refusal(self, connection: Connection) -> Exception | None:
         """Give that, with word of it left in the transaction, which is committed with nothing else in it."""
         ...
 
@@ -62,6 +61,8 @@ class Database:
         self.dialect = self.engines.dialect
         self.sleep = sleep
         self.guard: Guard | None = None
+        self.shared = False
+        """Whether transactions are somebody else's, and go on after our work."""
         self._running: set[asyncio.Task[Any]] = set()
         self._retrying = AsyncRetrying(
             retry=retry_if_exception_type(Silent), stop=stop_after_attempt(TRIES),
@@ -92,19 +93,32 @@ class Database:
 
         async def once() -> Result:
             with heard():
-                async with self.engines.write.begin() as connection:
-                    done = await self._guarded(connection, work)
+                done = await self.engines.write.run(lambda connection: self._guarded(connection, work), begin=True)
             if isinstance(done, _Refusal):
                 raise done.error
             if self.guard is not None and not self.guard.unmoved():
                 raise Silent("its file was replaced meanwhile")
             return done
 
-        return await self._shielded(self._retrying.copy()(once) if again else once())
+        return await self._shielded(self._tried(once) if again else once())
 
-    async def _guarded(self, connection: AsyncConnection, work: Work[Result]) -> "Result | _Refusal":
-        refusal = await self.guard.refusal(connection) if self.guard is not None else None
-        return await work(connection) if refusal is None else _Refusal(refusal)
+    async def _tried(self, once: Callable[[], Awaitable[Result]]) -> Result:
+        """Try, and again while the database is silent."""
+        try:
+            return await once()  # nearly always enough: the machinery below costs more than a transaction
+        except Silent as silent:
+            known = [silent]
+
+        async def more() -> Result:
+            if known:
+                raise known.pop()
+            return await once()
+
+        return await self._retrying.copy()(more)
+
+    def _guarded(self, connection: Connection, work: Work[Result]) -> "Result | _Refusal":
+        refusal = self.guard.refusal(connection) if self.guard is not None else None
+        return work(connection) if refusal is None else _Refusal(refusal)
 
     async def write(self, work: Work[Result], *, again: bool = True) -> Result:
         """
@@ -130,11 +144,10 @@ class Database:
 
         async def once() -> Result:
             with heard():
-                async with self.engines.read.connect() as connection:
-                    return await work(connection)
+                return await self.engines.read.run(work, begin=False)
 
         try:
-            return await self._shielded(self._retrying.copy()(once))
+            return await self._shielded(self._tried(once))
         except Silent as silent:
             raise unavailable(silent) from silent
 
@@ -148,13 +161,12 @@ class Database:
 
         async def once() -> Result:
             with heard():
-                async with self.engines.write.connect() as connection:
-                    return await work(connection)
+                return await self.engines.write.run(work, begin=False)
 
         return await self._shielded(once())
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+    async def snapshot(self) -> AsyncIterator[Bound]:
         """
         Give a connection whose reads all see one moment.
 
@@ -164,17 +176,12 @@ class Database:
         async with AsyncExitStack() as stack:
             try:
                 with heard():
-                    if self.dialect == "sqlite":
-                        connection = await stack.enter_async_context(self.engines.read.connect())
-                        await connection.exec_driver_sql("begin")
-                    else:
-                        connection = await stack.enter_async_context(self.engines.write.connect())
-                        await connection.execution_options(isolation_level="REPEATABLE READ")
-                        # Whoever reads the whole trail may think about it.
-                        await connection.exec_driver_sql("set local idle_in_transaction_session_timeout = 0")
+                    way = self.engines.read if self.dialect == "sqlite" else self.engines.write
+                    bound = await stack.enter_async_context(way.bound())
+                    await bound.run(_one_moment)
             except Silent as silent:
                 raise unavailable(silent) from silent
-            yield connection
+            yield bound
 
     async def settled(self) -> None:
         """Wait for everything that runs now, callers that went away included."""
@@ -198,3 +205,12 @@ class Database:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # nobody may be left to look at it
+
+
+def _one_moment(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("begin")
+        return
+    connection.execution_options(isolation_level="REPEATABLE READ")
+    # Whoever reads the whole trail may think about it.
+    connection.exec_driver_sql("set local idle_in_transaction_session_timeout = 0")

@@ -6,15 +6,14 @@ carries its change with it in one transaction, so that nothing is changed withou
 its entry. Must not know who may do what. Next: `store`.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import delete, insert, select, text
+from sqlalchemy import Connection, delete, insert, select, text
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.entry import NO_HASH, Context, Entry, sealed_entry
 from orchestrator.domain.errors import IntegrityViolated, Unavailable
@@ -28,7 +27,7 @@ from orchestrator.store.registers import account_pause
 from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, row_of_entry
 from orchestrator.store.schema import audit_entry, definition, unsealed
 
-Change = Callable[[AsyncConnection], Awaitable[bool]]
+Change = Callable[[Connection], bool]
 """What a note is about, in the note's own transaction; `False` when there is nothing to change, and so to note."""
 
 MOST_NOTES = 10_000
@@ -62,8 +61,8 @@ class _Note:
         )  # fmt: skip
 
 
-async def noted_within(
-    connection: AsyncConnection, kind: str, *, about: str, context: Context, details: Mapping[str, Any]
+def noted_within(
+    connection: Connection, kind: str, *, about: str, context: Context, details: Mapping[str, Any]
 ) -> Entry:
     """
     Write the next entry of the day's chain in a transaction that is the caller's.
@@ -73,9 +72,9 @@ async def noted_within(
 
     Crash: part of the caller's transaction.
     """
-    seq, head = await _locked(connection, chain_of(context.now))
+    seq, head = _locked(connection, chain_of(context.now))
     entry = _Note(known(kind), about, context, details, "success").after(seq, head)
-    await _written(connection, entry)
+    _written(connection, entry)
     return entry
 
 
@@ -121,15 +120,15 @@ class Admin:
         tried: list[Entry] = []
         told = _Note(known(kind), about, context, details, result)
 
-        async def work(connection: AsyncConnection) -> Entry | None:
-            seq, head = await _locked(connection, chain_of(context.now))
-            written = await _already(connection, tried)
+        def work(connection: Connection) -> Entry | None:
+            seq, head = _locked(connection, chain_of(context.now))
+            written = _already(connection, tried)
             if written is not None:
                 return written
-            if change is not None and not await change(connection):
+            if change is not None and not change(connection):
                 return None
             tried.append(told.after(seq, head))
-            await _written(connection, tried[-1])
+            _written(connection, tried[-1])
             return tried[-1]
 
         entry = await self._raced(work)
@@ -155,8 +154,8 @@ class Admin:
             .limit(MOST_NOTES)
         )
 
-        async def work(connection: AsyncConnection) -> Sequence[Entry]:
-            return [entry_of(row) for row in reversed((await connection.execute(newest)).mappings().all())]
+        def work(connection: Connection) -> Sequence[Entry]:
+            return [entry_of(row) for row in reversed(connection.execute(newest).mappings().all())]
 
         return await self._database.read(work)
 
@@ -169,8 +168,8 @@ class Admin:
         """
         statement = select(account_pause).order_by(account_pause.c.account)
 
-        async def work(connection: AsyncConnection) -> dict[str, Pause]:
-            rows = (await connection.execute(statement)).mappings()
+        def work(connection: Connection) -> dict[str, Pause]:
+            rows = connection.execute(statement).mappings()
             return {row["account"]: Pause(row["person"], row["reason"], row["paused_at"]) for row in rows}
 
         return await self._database.read(work)
@@ -195,10 +194,10 @@ class Admin:
         """
         row = {"account": account, "paused_at": context.now, "person": context.actor, "reason": reason}
 
-        async def change(connection: AsyncConnection) -> bool:
-            if await connection.scalar(select(account_pause.c.account).where(account_pause.c.account == account)):
+        def change(connection: Connection) -> bool:
+            if connection.scalar(select(account_pause.c.account).where(account_pause.c.account == account)):
                 return False
-            await connection.execute(insert(account_pause), [row])
+            connection.execute(insert(account_pause), [row])
             return True
 
         return await self._noted("account.paused", account, reason, context, change)
@@ -221,9 +220,9 @@ class Admin:
         Crash: the row goes together with the entry's writing, or neither happens.
         """
 
-        async def change(connection: AsyncConnection) -> bool:
-            done = await connection.execute(delete(account_pause).where(account_pause.c.account == account))
-            await hint(connection)  # what was due meanwhile is due now
+        def change(connection: Connection) -> bool:
+            done = connection.execute(delete(account_pause).where(account_pause.c.account == account))
+            hint(connection)  # what was due meanwhile is due now
             return done.rowcount == 1
 
         return await self._noted("account.resumed", account, reason, context, change)
@@ -241,18 +240,16 @@ class Admin:
         row = {"digest": digest, "name": name, "text": text, "created_at": context.now}
         kept = select(definition.c.text).where(definition.c.digest == digest)
 
-        async def look(connection: AsyncConnection) -> str | None:
-            found: str | None = await connection.scalar(kept)
+        def look(connection: Connection) -> str | None:
+            found: str | None = connection.scalar(kept)
             return found
 
-        async def change(connection: AsyncConnection) -> bool:
-            if await look(connection) is not None:
+        def change(connection: Connection) -> bool:
+            if look(connection) is not None:
                 return False
             # Two that publish at midnight write into two chains, and so don't wait for each other's lock.
             again = postgresql.insert(definition).on_conflict_do_nothing()
-            done = await connection.execute(
-                again if self._database.dialect == "postgresql" else insert(definition), [row]
-            )
+            done = connection.execute(again if self._database.dialect == "postgresql" else insert(definition), [row])
             return done.rowcount == 1
 
         # Looked at first without a lock: nearly always it is there.
@@ -268,7 +265,7 @@ class Admin:
         details = {"account": account, "reason": reason}
         return await self.note(kind, about=account, context=context, details=details, change=change) is not None
 
-    async def _raced(self, work: Callable[[AsyncConnection], Awaitable[Entry | None]]) -> Entry | None:
+    async def _raced(self, work: Callable[[Connection], Entry | None]) -> Entry | None:
         # The lock makes losing rare; it can't be excluded, since `append` takes none.
         for _ in range(_RACES):
             try:
@@ -281,32 +278,32 @@ class Admin:
         raise Unavailable("the day's chain of administrative entries is too busy; try again")
 
 
-async def _locked(connection: AsyncConnection, chain_id: str) -> tuple[int, bytes]:
+def _locked(connection: Connection, chain_id: str) -> tuple[int, bytes]:
     """Lock the chain until the transaction ends and give its last number and hash."""
     if connection.dialect.name == "postgresql":
         # Not the last row's lock: a writer of the trail has no right to update it. SQLite's writers queue anyway.
         lock = text("select pg_advisory_xact_lock(hashtextextended(:chain, 0))")
-        await connection.execute(lock, {"chain": chain_id})
+        connection.execute(lock, {"chain": chain_id})
     last = (
         select(audit_entry.c.seq, audit_entry.c.hash)
         .where(audit_entry.c.chain_id == chain_id)
         .order_by(audit_entry.c.seq.desc())
         .limit(1)
     )
-    row = (await connection.execute(last)).first()
+    row = connection.execute(last).first()
     return (row.seq, bytes(row.hash)) if row is not None else (0, NO_HASH)
 
 
-async def _written(connection: AsyncConnection, entry: Entry) -> None:
-    await connection.execute(insert(audit_entry), [row_of_entry(entry)])
-    await connection.execute(insert(unsealed), [{"chain_id": entry.chain_id, "seq": entry.seq}])
+def _written(connection: Connection, entry: Entry) -> None:
+    connection.execute(insert(audit_entry), [row_of_entry(entry)])
+    connection.execute(insert(unsealed), [{"chain_id": entry.chain_id, "seq": entry.seq}])
 
 
-async def _already(connection: AsyncConnection, tried: list[Entry]) -> Entry | None:
+def _already(connection: Connection, tried: list[Entry]) -> Entry | None:
     """Give the entry of an earlier try whose COMMIT went through though its answer was lost."""
     for entry in tried:
         here = (audit_entry.c.chain_id == entry.chain_id) & (audit_entry.c.seq == entry.seq)
-        found = await connection.scalar(select(audit_entry.c.hash).where(here))
+        found = connection.scalar(select(audit_entry.c.hash).where(here))
         if found is not None and bytes(found) == entry.hash:
             return entry
     return None

@@ -11,15 +11,14 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, delete, exists, func, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Select, and_, bindparam, delete, exists, func, insert, or_, select, update
 
 from orchestrator.domain.payment import ENDED, Payment
-from orchestrator.store.access import Database
 from orchestrator.store.hints import hint
-from orchestrator.store.rows import payment_of
+from orchestrator.store.rows import made_of
 from orchestrator.store.schema import payment, worker
 from orchestrator.store.stalled import end_stalled
+from orchestrator.store.writes import Writes
 
 _ORPHANED = and_(payment.c.claimed_by.is_not(None), ~exists().where(worker.c.id == payment.c.claimed_by))
 _AGAIN = (
@@ -29,11 +28,8 @@ _AGAIN = (
 )  # fmt: skip
 
 
-class Claims:
+class Claims(Writes):
     """The verbs of workers."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def register(self, worker_id: str, *, origin: str, version: str, now: datetime) -> None:
         """
@@ -49,11 +45,11 @@ class Claims:
         """
         row = {"id": worker_id, "origin": origin, "version": version, "started_at": now, "beat_at": now}
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             # It may be there already: from a first try whose answer was lost.
-            known = await connection.scalar(select(worker.c.id).where(worker.c.id == worker_id))
+            known = connection.scalar(select(worker.c.id).where(worker.c.id == worker_id))
             if known is None:
-                await connection.execute(insert(worker), [row])
+                connection.execute(insert(worker), [row])
 
         await self._database.write(work)
 
@@ -67,8 +63,8 @@ class Claims:
         Crash: the beat is there or not; nothing else changes.
         """
 
-        async def work(connection: AsyncConnection) -> bool:
-            done = await connection.execute(update(worker).where(worker.c.id == worker_id).values(beat_at=now))
+        def work(connection: Connection) -> bool:
+            done = connection.execute(update(worker).where(worker.c.id == worker_id).values(beat_at=now))
             return done.rowcount == 1
 
         return await self._database.write(work)
@@ -77,10 +73,15 @@ class Claims:
         """Count the workers that have said since then that they live."""
         statement = select(func.count()).select_from(worker).where(worker.c.beat_at >= since)
 
-        async def work(connection: AsyncConnection) -> int:
-            return int((await connection.execute(statement)).scalar_one())
+        def work(connection: Connection) -> int:
+            return int(connection.execute(statement).scalar_one())
 
         return await self._database.read(work)
+
+    async def lapsed(self, *, before: datetime) -> bool:
+        """Tell whether a worker has last said before then that it lives; a look into a table of a few rows."""
+        statement = select(exists().where(worker.c.beat_at < before))
+        return await self._database.read(lambda connection: bool(connection.scalar(statement)))
 
     async def retire(self, worker_id: str, *, now: datetime) -> None:
         """
@@ -94,16 +95,16 @@ class Claims:
         """
         del now
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             mine = payment.c.claimed_by == worker_id
             held = select(payment.c.id).where(mine).order_by(payment.c.id).with_for_update()
-            if (await connection.execute(held)).all():
+            if connection.execute(held).all():
                 # Given back in good order: no crash to count against the payment.
-                await connection.execute(
+                connection.execute(
                     update(payment).where(mine).values(claimed_by=None, progress_claim=payment.c.claim_no)
                 )
-                await hint(connection)
-            await connection.execute(delete(worker).where(worker.c.id == worker_id))
+                hint(connection)
+            connection.execute(delete(worker).where(worker.c.id == worker_id))
 
         # A claim whose caller was cancelled may still run, and would come too late to be given back.
         await self._database.settled()
@@ -146,24 +147,24 @@ class Claims:
             .returning(*payment.columns)
         )
 
-        async def work(connection: AsyncConnection) -> Sequence[Payment]:
-            rows = (await connection.execute(statement)).mappings().all()
-            return sorted(map(payment_of, rows), key=lambda taken: (taken.due_at or now, taken.id))
+        def work(connection: Connection) -> Sequence[Payment]:
+            taken = map(made_of, connection.execute(statement))
+            return sorted(taken, key=lambda payment_: (payment_.due_at or now, payment_.id))
 
-        return await self._database.write(work, again=False)
+        return await self.act(work, again=False)
 
     async def claimed(self, worker_id: str) -> Sequence[Payment]:
         """Give what the worker holds, by id: after a `claim` whose answer was lost."""
         statement = select(payment).where(payment.c.claimed_by == worker_id).order_by(payment.c.id)
 
-        async def work(connection: AsyncConnection) -> Sequence[Payment]:
-            return [payment_of(row) for row in (await connection.execute(statement)).mappings()]
+        def work(connection: Connection) -> Sequence[Payment]:
+            return [made_of(row) for row in connection.execute(statement)]
 
         return await self._database.read(work)
 
     async def reap(self, *, lapsed_before: datetime, now: datetime, jitter_s: float, limit: int) -> int:
         """
-        Free the claims of workers that are gone; they are due again within `jitter_s`.
+        Free the claims of workers that are gone; they are due when they were, and within `jitter_s` at the latest.
 
         Connections of stopped processes, which may lock those payments, are ended first.
 
@@ -181,17 +182,19 @@ class Claims:
         orphans = (
             select(payment.c.id, payment.c.state, payment.c.watch_until, payment.c.due_at)
             .where(_ORPHANED)
-            .order_by(payment.c.id)
+            # An expression, so that the claimed ones are found by their own index and then sorted.
+            .order_by(func.coalesce(payment.c.id, ""))
             .limit(limit)
             .with_for_update(skip_locked=True, of=payment)
         )
 
-        async def work(connection: AsyncConnection) -> int:
-            await end_stalled(connection)
-            await connection.execute(delete(worker).where(worker.c.beat_at < lapsed_before))
-            rows = (await connection.execute(orphans)).all()
+        def work(connection: Connection) -> int:
+            end_stalled(connection)
+            connection.execute(delete(worker).where(worker.c.beat_at < lapsed_before))
+            rows = connection.execute(orphans).all()
+            latest = now + timedelta(seconds=jitter_s)
             if rows:
-                await connection.execute(
+                connection.execute(
                     _AGAIN,
                     [
                         {
@@ -199,7 +202,8 @@ class Claims:
                             # An ended payment that nobody watches has nothing left to be due for.
                             "to_due_at": row.due_at
                             if row.state in ENDED and row.watch_until is None
-                            else now + timedelta(seconds=jitter_s * _share(row.id)),
+                            # What was due before is due as before: it goes ahead of all that has not begun.
+                            else min(row.due_at or latest, now + timedelta(seconds=jitter_s * _share(row.id))),
                         }
                         for row in rows
                     ],
@@ -235,10 +239,10 @@ class Claims:
             due_at=due_at, claimed_by=claim, progress_claim=payment.c.claim_no
         )  # fmt: skip
 
-        async def work(connection: AsyncConnection) -> bool:
-            return (await connection.execute(statement)).rowcount == 1
+        def work(connection: Connection) -> bool:
+            return connection.execute(statement).rowcount == 1
 
-        return await self._database.write(work)
+        return await self.act(work)
 
 
 def _share(payment_id: str) -> float:
@@ -252,7 +256,8 @@ def _due(worker_id: str, now: datetime, accounts: Collection[str], versions: Col
         select(payment.c.id)
         .where(
             payment.c.due_at.is_not(None), payment.c.due_at <= now, payment.c.claimed_by.is_(None),
-            payment.c.account.in_(accounts), payment.c.machine_version.in_(versions),
+            # An expression: SQLite would look through all that the account ever had, and sort it.
+            func.coalesce(payment.c.account, "").in_(accounts), payment.c.machine_version.in_(versions),
             exists().where(worker.c.id == worker_id),
         )
         .order_by(payment.c.due_at)

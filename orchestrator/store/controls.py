@@ -7,8 +7,7 @@ refuses to close one without all that is asked for. Next: `admin`.
 
 from collections.abc import Sequence
 
-from sqlalchemy import case, exists, insert, literal, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, case, exists, insert, literal, select, update
 
 from orchestrator.compliance import Closing, Failure
 from orchestrator.domain.entry import Context
@@ -44,8 +43,8 @@ class Controls(Admin):
         row = select(literal(control), literal(context.now, control_failure.c.started_at.type), literal(cause))
         statement = insert(control_failure).from_select(["control", "started_at", "cause"], row.where(~already))
 
-        async def change(connection: AsyncConnection) -> bool:
-            return (await connection.execute(statement)).rowcount == 1
+        def change(connection: Connection) -> bool:
+            return connection.execute(statement).rowcount == 1
 
         details = {"cause": cause}
         noted = await self.note(
@@ -63,8 +62,8 @@ class Controls(Admin):
         statement = select(control_failure).order_by(control_failure.c.id.desc()).limit(limit)
         chosen = statement.where(_OPEN) if only_open else statement
 
-        async def work(connection: AsyncConnection) -> Sequence[Failure]:
-            rows = (await connection.execute(chosen)).mappings()
+        def work(connection: Connection) -> Sequence[Failure]:
+            rows = connection.execute(chosen).mappings()
             return [Failure(**{name: row[name] for name in _COLUMNS}) for row in rows]
 
         return await self._database.read(work)
@@ -95,8 +94,8 @@ class Controls(Admin):
         }  # fmt: skip
         here = (control_failure.c.id == failure_id, _OPEN)
 
-        async def change(connection: AsyncConnection) -> bool:
-            return (await connection.execute(update(control_failure).where(*here).values(**done))).rowcount == 1
+        def change(connection: Connection) -> bool:
+            return connection.execute(update(control_failure).where(*here).values(**done)).rowcount == 1
 
         about = str(failure_id)
         details = {"remediation": closing.remediation, "prevention": closing.prevention}

@@ -13,13 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
+from sqlalchemy.pool import NullPool
 
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.store.stalled import NAME
+from orchestrator.store.ways import Greenlets, Threads, Way
 
 KEY = "database_url"
 POOLED = "pooled"
@@ -64,13 +65,13 @@ class Engines:
         listens: Whether a connection of its own can hear what other processes notify.
     """
 
-    write: AsyncEngine
-    read: AsyncEngine
+    write: Way
+    read: Way
     dialect: str
     listens: bool = False
 
     async def dispose(self) -> None:
-        """Close every connection; without it a SQLite driver thread would keep the process alive."""
+        """Close every connection."""
         await self.write.dispose()
         await self.read.dispose()
 
@@ -153,7 +154,8 @@ def open_engines(url: URL) -> Engines:
         raise ConfigurationError(
             KEY, "needs a driver that is not installed", "pip install 'payment-orchestrator[postgresql]'"
         ) from None
-    return Engines(engine, engine.execution_options(isolation_level="AUTOCOMMIT"), "postgresql", listens=not pooled)
+    read = engine.execution_options(isolation_level="AUTOCOMMIT")
+    return Engines(Greenlets(engine), Greenlets(read), "postgresql", listens=not pooled)
 
 
 def open_listener(url: URL) -> AsyncEngine:
@@ -214,26 +216,25 @@ def _postgresql_arguments(url: URL, *, pooled: bool) -> dict[str, Any]:
     return arguments if pooled else arguments | {"options": options}
 
 
-def _sqlite(url: URL, *, size: int, read_only: bool = False) -> AsyncEngine:
-    engine = create_async_engine(
-        url, poolclass=AsyncAdaptedQueuePool, pool_size=size, max_overflow=0, pool_timeout=_WAIT_S,
-        hide_parameters=True,
+def _sqlite(url: URL, *, size: int, read_only: bool = False) -> Threads:
+    engine = create_engine(
+        url.set(drivername="sqlite"), poolclass=QueuePool, pool_size=size, max_overflow=0, hide_parameters=True,
+        connect_args={"check_same_thread": False},
     )  # fmt: skip
-
     _watch_file(engine, Path(url.database or ""), read_only=read_only)
-    return engine
+    return Threads(engine, size, _WAIT_S)
 
 
-def _watch_file(engine: AsyncEngine, file: Path, *, read_only: bool) -> None:
+def _watch_file(engine: Engine, file: Path, *, read_only: bool) -> None:
     """Set connections up, and mind that what they have open is what is at the file's place."""
     seen = False
 
-    @event.listens_for(engine.sync_engine, "do_connect")
+    @event.listens_for(engine, "do_connect")
     def make_none(*_: Any) -> None:
         if seen and not file.exists():
             raise sqlite3.OperationalError("unable to open database file")  # instead of an empty one
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def set_up(connection: Any, record: Any) -> None:
         nonlocal seen
         # The driver's own idea of transactions loses updates: ours begin below.
@@ -253,7 +254,7 @@ def _watch_file(engine: AsyncEngine, file: Path, *, read_only: bool) -> None:
         record.info["file"] = _with_log(file)
         seen = True
 
-    @event.listens_for(engine.sync_engine, "checkout")
+    @event.listens_for(engine, "checkout")
     def same_file(_connection: Any, record: Any, _proxy: Any) -> None:
         # A file that was replaced is still open here under its old number: what is at its place now counts.
         (known, known_log), (there, log) = record.info["file"], _with_log(file)
@@ -262,7 +263,7 @@ def _watch_file(engine: AsyncEngine, file: Path, *, read_only: bool) -> None:
         # What we wrote would be lost with us, and a new connection in this process would share our torn state.
         record.info["torn"] = log != known_log
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:
         if connection.info["torn"]:
             raise sqlite3.OperationalError(LOG_GONE)

@@ -9,8 +9,7 @@ is nothing to say. Any user may look, and nothing is written. Next: `migrate`.
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, text
 
 from orchestrator.store.roles import OWNER, RIGHTS, ROLES, names
 from orchestrator.store.schema import OWN_TABLES
@@ -60,7 +59,7 @@ class _Grant:
     verb: str
 
 
-async def grant_findings(connection: AsyncConnection) -> Sequence[str]:
+def grant_findings(connection: Connection) -> Sequence[str]:
     """
     Give a line for each grant that is missing, or that nobody should have; none where the roles are not in use.
 
@@ -69,8 +68,8 @@ async def grant_findings(connection: AsyncConnection) -> Sequence[str]:
     """
     if connection.dialect.name != "postgresql":
         return ()
-    rows = (await connection.execute(_GRANTS, {"names": [*OWN_TABLES, *VIEWS]})).all()
-    known = {row.name: row for row in await connection.execute(_KNOWN, {"suffix": f"_({'|'.join(ROLES)})$"})}
+    rows = connection.execute(_GRANTS, {"names": [*OWN_TABLES, *VIEWS]}).all()
+    known = {row.name: row for row in connection.execute(_KNOWN, {"suffix": f"_({'|'.join(ROLES)})$"})}
     owners = {row.name: row.owner for row in rows if "." not in row.name}
     prefix = _in_use(known, [owners.get("audit_entry", ""), *owners.values(), *(row.grantee or "" for row in rows)])
     if prefix is None:
@@ -90,7 +89,7 @@ async def grant_findings(connection: AsyncConnection) -> Sequence[str]:
     lines += [f"{name} may log in" for name in named.values() if known[name].enters]
     lines += [f"{name} is above all grants" for name in named.values() if known[name].mighty]
     powers = {"owner": named[OWNER], "names": [named[role] for role in RIGHTS]}
-    for row in await connection.execute(_POWERS, powers):
+    for row in connection.execute(_POWERS, powers):
         lines += _powers(row.name, named[OWNER], owns=row.owns, makes=row.makes)
     return [f"grant: {line}" for line in sorted(set(lines))]
 

@@ -1,9 +1,9 @@
 """
 Group commit: while one transaction runs, the next one's writes gather.
 
-Owns waiting and sharing only, for any item and any write function. Nobody waits
-for company: an idle group writes a single item at once. Must not know SQL.
-Next: `writes`.
+Owns waiting and sharing only, for any item and any write function. An idle group writes a
+single item at once; a busy one, whose last transaction had company, begins the next no sooner
+than `gather_s` after it, so that a commit is paid for by many. Must not know SQL. Next: `writes`.
 """
 
 import asyncio
@@ -12,6 +12,9 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+COMPANY = 4
+"""From so many items in one transaction on the group is busy."""
 
 
 class Group(Generic[Item, Result]):
@@ -24,6 +27,7 @@ class Group(Generic[Item, Result]):
             itself, every caller of that transaction gets the exception.
         key: Items with equal keys are never in one transaction; `None` is no key.
         limit: The most items in one transaction.
+        gather_s: The least time between the beginnings of two transactions while busy, in seconds.
     """
 
     def __init__(
@@ -32,10 +36,12 @@ class Group(Generic[Item, Result]):
         *,
         key: Callable[[Item], Hashable | None],
         limit: int = 64,
+        gather_s: float = 0.0,
     ) -> None:
         self._write = write
         self._key = key
         self._limit = limit
+        self._gather_s = gather_s
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._runner: asyncio.Task[None] | None = None
 
@@ -58,8 +64,9 @@ class Group(Generic[Item, Result]):
             await asyncio.wait([self._runner])
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._waiting:
-            batch = self._take()
+            began, batch = loop.time(), self._take()
             try:
                 results: Sequence[Result | Exception] = await self._write([item for item, _ in batch])
                 pairs = list(zip(batch, results, strict=True))
@@ -77,6 +84,9 @@ class Group(Generic[Item, Result]):
                     future.set_exception(result)
                 else:
                     future.set_result(result)
+            left_s = self._gather_s - (loop.time() - began)
+            if len(batch) >= COMPANY and len(self._waiting) < self._limit and left_s > 0:
+                await asyncio.sleep(left_s)
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         taken: list[tuple[Item, asyncio.Future[Result]]] = []

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orchestrator.domain.errors import OrchestratorError
@@ -28,14 +28,14 @@ _NOTIFY = text(f"select pg_notify('{CHANNEL}', cast(current_schema() as text))")
 _SCHEMA = text("select cast(current_schema() as text)")
 
 
-async def hint(connection: AsyncConnection) -> None:
+def hint(connection: Connection) -> None:
     """
     Tell the other processes, when this transaction is committed; on SQLite nothing.
 
     Crash: without the COMMIT nobody is told; with it, whoever listens at that moment.
     """
     if connection.dialect.name == "postgresql":
-        await connection.execute(_NOTIFY)
+        connection.execute(_NOTIFY)
 
 
 async def listen(database: Database, stir: Callable[[], None]) -> None:

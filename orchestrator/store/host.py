@@ -9,17 +9,18 @@ any table but by its place. Next: `store`.
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.errors import Conflict, InvalidInput, Unavailable
 from orchestrator.domain.payment import Payment
 from orchestrator.records import Birth
-from orchestrator.store.access import Database, Result, Work
+from orchestrator.store.access import Database
 from orchestrator.store.faults import Refused, Silent, heard, unavailable
 from orchestrator.store.incarnation import LIFE
 from orchestrator.store.reads import Reads
+from orchestrator.store.ways import InGreenlet, Result, Work
 from orchestrator.store.writes import Writes
 
 FIELD = "connection"
@@ -44,8 +45,9 @@ class HostTransaction(Database):
     def __init__(self, ours: Database, connection: AsyncConnection) -> None:
         # Not the parent's: nothing is opened here, and nothing of it is ever closed here.
         self.url, self.engines, self.dialect = ours.url, ours.engines, ours.dialect
+        self.shared = True
         self.guard = None  # `joined` has asked it, on a connection that sees the present
-        self._connection = connection
+        self._bound = InGreenlet(connection)
 
     async def transact(self, work: Work[Result], *, again: bool = False) -> Result:  # noqa: ARG002 - never again
         """
@@ -58,8 +60,7 @@ class HostTransaction(Database):
         Crash: the host's COMMIT decides; without it nothing is left behind.
         """
         with heard():
-            async with self._connection.begin_nested():
-                return await work(self._connection)
+            return await self._bound.run(lambda connection: _in_savepoint(connection, work))
 
     async def read(self, work: Work[Result]) -> Result:
         """
@@ -70,9 +71,14 @@ class HostTransaction(Database):
         """
         try:
             with heard():
-                return await work(self._connection)
+                return await self._bound.run(work)
         except Silent as silent:
             raise unavailable(silent) from silent
+
+
+def _in_savepoint(connection: Connection, work: Work[Result]) -> Result:
+    with connection.begin_nested():
+        return work(connection)
 
 
 class _HostWrites(Writes):
@@ -130,8 +136,8 @@ async def joined(ours: Database, connection: object) -> Joined:
         raise elsewhere
     try:
         with heard():
-            await _begun(connection)
-            theirs = await _place(connection)
+            await connection.run_sync(_begun)
+            theirs = await connection.run_sync(_place)
     except Silent as silent:
         cause = silent.__cause__
         if isinstance(cause, PendingRollbackError) or _sqlstate(cause) == _FAILED:
@@ -149,9 +155,9 @@ async def joined(ours: Database, connection: object) -> Joined:
     return Joined(HostTransaction(ours, connection))
 
 
-async def _begun(connection: AsyncConnection) -> None:
+def _begun(connection: Connection) -> None:
     """Make sure that a transaction runs: SQLite's driver may not have begun it, and a lone savepoint would commit."""
-    raw = await connection.get_raw_connection()
+    raw: Any = connection.connection
     adapted: Any = raw.dbapi_connection
     commits_each = connection.dialect.detect_autocommit_setting(adapted)
     autocommit = InvalidInput(FIELD, "commits each statement by itself", "give one without AUTOCOMMIT")
@@ -161,23 +167,23 @@ async def _begun(connection: AsyncConnection) -> None:
         return
     new = not connection.in_transaction()
     if new:
-        await connection.begin()
+        connection.begin()
     driver = raw.driver_connection
     if driver is not None and not driver.in_transaction:
         # A host that begins by itself has done so by now; one whose driver never begins can't commit either.
         if commits_each:
             if new:
-                await connection.rollback()
+                connection.rollback()
             raise autocommit
-        await connection.exec_driver_sql("begin immediate")
+        connection.exec_driver_sql("begin immediate")
 
 
-async def _place(connection: AsyncConnection) -> str | None:
+def _place(connection: Connection) -> str | None:
     """Say where a connection leads, so that two can be compared; `None`: not to any payment."""
     if connection.dialect.name == "sqlite":
-        files = {row.name: row.file for row in await connection.exec_driver_sql("pragma database_list")}
+        files = {row.name: row.file for row in connection.exec_driver_sql("pragma database_list")}
         return _resolved(files["main"])
-    found: str | None = (await connection.execute(_PLACE)).scalar()
+    found: str | None = connection.execute(_PLACE).scalar()
     return found
 
 

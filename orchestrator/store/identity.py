@@ -11,8 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select, text
 
 from orchestrator.domain.errors import ConfigurationError, DatabaseMismatch
 from orchestrator.store.engines import KEY
@@ -46,7 +45,7 @@ _NOTED = ("audit_entry", "unsealed")
 _WRITTEN = ("audit_entry", "payment", "payer_data", "unsealed", "notification", "worker")
 
 
-async def findings(connection: AsyncConnection, revision: str) -> Sequence[str]:
+def findings(connection: Connection, revision: str) -> Sequence[str]:
     """
     Tell what is wrong with the schema as a whole; writes nothing.
 
@@ -54,29 +53,29 @@ async def findings(connection: AsyncConnection, revision: str) -> Sequence[str]:
         connection: To a database at that revision.
         revision: One of `DIGESTS`.
     """
-    inventory = await inventory_of(connection)
+    inventory = inventory_of(connection)
     found, expected = digest_of(inventory), DIGESTS[revision][connection.dialect.name]
     is_there = any(name.endswith(" schema_record") for name in inventory)
-    newest = (await connection.execute(_NEWEST)).first() if is_there else None
+    newest = connection.execute(_NEWEST).first() if is_there else None
     wrong = [] if found == expected else [CHANGED.format(revision=revision)]
     if newest is None or tuple(newest) != (revision, found):
         wrong.append(UNRECORDED)
     return wrong
 
 
-async def demand_identity(connection: AsyncConnection, revision: str) -> None:
+def demand_identity(connection: Connection, revision: str) -> None:
     """
     Insist that the schema is what the migrations make, and recorded so.
 
     Raises:
         DatabaseMismatch: It isn't; says what to do.
     """
-    wrong = await findings(connection, revision)
+    wrong = findings(connection, revision)
     if wrong:
         raise DatabaseMismatch(KEY, wrong[0], _RENEW if wrong == [UNRECORDED] else _SEE)
 
 
-async def record_schema(connection: AsyncConnection, revision: str) -> None:
+def record_schema(connection: Connection, revision: str) -> None:
     """
     Write down what the schema is, at the end of an upgrade; nothing if that is recorded already.
 
@@ -86,7 +85,7 @@ async def record_schema(connection: AsyncConnection, revision: str) -> None:
 
     Crash: part of the upgrade's transaction; there or not with all of it.
     """
-    wrong = await findings(connection, revision)
+    wrong = findings(connection, revision)
     if not wrong:
         return
     if wrong != [UNRECORDED]:
@@ -94,7 +93,7 @@ async def record_schema(connection: AsyncConnection, revision: str) -> None:
     dialect = connection.dialect.name
     values = f"(:revision, :digest, {_NOW[dialect]})"
     statement = text(f"insert into schema_record (revision, digest, recorded_at) values {values}")  # noqa: S608 - our own words
-    await connection.execute(statement, {"revision": revision, "digest": DIGESTS[revision][dialect]})
+    connection.execute(statement, {"revision": revision, "digest": DIGESTS[revision][dialect]})
 
 
 def demand_file(file: Path) -> None:
@@ -124,7 +123,7 @@ def demand_writable_file(file: Path) -> None:
         raise ConfigurationError(KEY, "names a read-only file", "let this user write to the file and its directory")
 
 
-async def demand_rights(connection: AsyncConnection, *, notes_only: bool = False) -> None:
+def demand_rights(connection: Connection, *, notes_only: bool = False) -> None:
     """
     Insist that PostgreSQL lets us write.
 
@@ -136,7 +135,7 @@ async def demand_rights(connection: AsyncConnection, *, notes_only: bool = False
         ConfigurationError: The database is read-only, or the user lacks rights.
     """
     asked = {"names": sorted(TABLES & set(_NOTED if notes_only else _WRITTEN)), "notes_only": notes_only}
-    row = (await connection.execute(_RIGHTS, asked)).one()
+    row = connection.execute(_RIGHTS, asked).one()
     if row.read_only:
         raise ConfigurationError(
             KEY, "leads to a read-only database", "name the primary, or turn default_transaction_read_only off"

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import (
+    Connection,
     Integer,
     and_,
     bindparam,
@@ -33,7 +34,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.entry import Context, Entry
 from orchestrator.domain.errors import ConfigurationError, WentBack
@@ -129,7 +129,7 @@ class Witness:
         self._identity: tuple[int, int] | None = None
         self.standing = Standing(marked=sink is not None, trouble="" if sink is not None else UNSET)
 
-    async def begin(self, connection: AsyncConnection) -> None:
+    def begin(self, connection: Connection) -> None:
         """
         Take up the mark, and compare the database with it.
 
@@ -139,17 +139,17 @@ class Witness:
 
         Crash: nothing was written.
         """
-        self._kept = await asyncio.to_thread(self._sink.read) if self._sink is not None else None
+        self._kept = self._sink.read() if self._sink is not None else None
         self._known = self._kept
         self._identity = file_identity(self._file)
-        await self.demand(connection)
-        await self.catch_up(connection)
+        self.demand(connection)
+        self.catch_up(connection)
         if self._sink is None:
             self._told("mark.missing", UNSET)
         elif self._kept is None and self._known is not None and self._known.seq:
             self._told("mark.missing", "there is none of this database yet")
 
-    async def demand(self, connection: AsyncConnection) -> None:
+    def demand(self, connection: Connection) -> None:
         """
         Insist that what this process knows of the database is still so.
 
@@ -157,14 +157,14 @@ class Witness:
             WentBack: It isn't, or somebody else has noticed.
             Silent: A replica was asked, which may lag behind.
         """
-        why = await self._found(connection)
+        why = self._found(connection)
         if why:
             raise self._noticed(why)
         if self.standing.went_back:
             self.standing = replace(self.standing, went_back="")
             self._told("database.recovered", "a new life was begun by a person")
 
-    async def refusal(self, connection: AsyncConnection) -> WentBack | None:
+    def refusal(self, connection: Connection) -> WentBack | None:
         """
         Tell why nothing may be written in this transaction, and leave word of it there for the others.
 
@@ -173,23 +173,24 @@ class Witness:
 
         Crash: the word is there or not; whoever looks next leaves it.
         """
+        known = self._known  # as it is before the look: somebody else may learn of a new life meanwhile
         try:
-            await self.demand(connection)
+            self.demand(connection)
         except WentBack as refusal:
             if not refusal.why.startswith(OTHERS):
-                await _leave_word(connection, refusal.why, self._known.incarnation if self._known else "")
+                _leave_word(connection, refusal.why, known.incarnation if known else "")
             return refusal
         return None
 
-    async def _found(self, connection: AsyncConnection) -> str:
+    def _found(self, connection: Connection) -> str:
         """Tell why the database is not what it was, or nothing."""
         known = self._known or Mark("")
-        row = (await connection.execute(_LOOK, {"chain": known.chain, "seq": known.seq})).one()
+        row = connection.execute(_LOOK, {"chain": known.chain, "seq": known.seq}).one()
         life, why = row.life or "", ""
         if self._known is None:
             self._known = Mark(life)
         elif life != known.incarnation:
-            if await connection.scalar(_FORMER, {"life": known.incarnation}) is None:
+            if connection.scalar(_FORMER, {"life": known.incarnation}) is None:
                 why = "it does not know the life that it was in"
             else:
                 self._known, self._fresh = Mark(life), False
@@ -198,7 +199,7 @@ class Witness:
             why = "its file was replaced while it was open"
         elif known.seq and (row.hash is None or bytes(row.hash).hex() != known.hash):
             why = "it has lost an entry that was acknowledged"
-        if why and connection.dialect.name == "postgresql" and await connection.scalar(_REPLICA):
+        if why and connection.dialect.name == "postgresql" and connection.scalar(_REPLICA):
             raise Silent("a replica answers, which may lag behind")
         return why or (OTHERS + row.word if row.word else "")
 
@@ -212,13 +213,13 @@ class Witness:
             self._remember(entry.chain_id, entry.seq, entry.hash, count)
             self._fresh = True
 
-    async def catch_up(self, connection: AsyncConnection) -> None:
+    def catch_up(self, connection: Connection) -> None:
         """Know of what others have written, if this process itself has written nothing lately."""
         known = self._known
         if known is None or self._fresh or self.standing.went_back:
             return
         there = {"life": known.incarnation, "at_chain": known.chain, "at_seq": known.seq}
-        newest = (await connection.execute(_NEWEST, there | {"at_hash": bytes.fromhex(known.hash)})).first()
+        newest = connection.execute(_NEWEST, there | {"at_hash": bytes.fromhex(known.hash)}).first()
         if newest is not None and known is self._known:  # else something was acknowledged or noticed meanwhile
             self._remember(newest.chain_id, newest.seq, bytes(newest.hash), 0)
 
@@ -252,21 +253,22 @@ class Witness:
         return WentBack(why)
 
 
-async def _leave_word(connection: AsyncConnection, why: str, life: str) -> None:
+def _leave_word(connection: Connection, why: str, life: str) -> None:
     """
     Write down that the control has failed, once for each life that is missed.
 
-    A user without the right to it says nothing.
+    Not when a person has begun a new life since we looked: nobody would settle it. A user without
+    the right to it says nothing.
     """
     unless = ~exists().where(*_OPEN, control_failure.c.issues == life)
-    row = select(literal(CONTROL), _NOW[connection.dialect.name], literal(why), literal(life)).where(unless)
+    still = or_(LIFE.scalar_subquery() == life, ~exists().where(incarnation.c.id == life))
+    row = select(literal(CONTROL), _NOW[connection.dialect.name], literal(why), literal(life)).where(unless, still)
     columns = ["control", "started_at", "cause", "issues"]
-    with contextlib.suppress(SQLAlchemyError):
-        async with connection.begin_nested():
-            await connection.execute(insert(control_failure).from_select(columns, row))
+    with contextlib.suppress(SQLAlchemyError), connection.begin_nested():
+        connection.execute(insert(control_failure).from_select(columns, row))
 
 
-async def lost_lives(connection: AsyncConnection, marked: str = "") -> Sequence[str]:
+def lost_lives(connection: Connection, marked: str = "") -> Sequence[str]:
     """
     Give the lives that somebody knew and the database does not: a copy from before they began was put back.
 
@@ -274,12 +276,12 @@ async def lost_lives(connection: AsyncConnection, marked: str = "") -> Sequence[
         connection: To the database.
         marked: The life that a mark names.
     """
-    missed = set(await connection.scalars(select(control_failure.c.issues).where(*_OPEN))) | {marked}
-    known = set(await connection.scalars(select(incarnation.c.id)))
+    missed = set(connection.scalars(select(control_failure.c.issues).where(*_OPEN))) | {marked}
+    known = set(connection.scalars(select(incarnation.c.id)))
     return sorted(life for life in missed - known if life)
 
 
-async def settle_failures(connection: AsyncConnection, context: Context, reason: str) -> None:
+def settle_failures(connection: Connection, context: Context, reason: str) -> None:
     """
     Write down that the control works again, since a person has begun a new life.
 
@@ -293,10 +295,10 @@ async def settle_failures(connection: AsyncConnection, context: Context, reason:
     # The life that was missed stands there already; a failure without one is a copy's own.
     issues = func.coalesce(func.nullif(control_failure.c.issues, ""), "no life was missed")
     told = {"remediation": reason, "owner": context.actor, "issues": issues, **said}
-    await connection.execute(update(control_failure).where(*_OPEN).values(**done, **told))
+    connection.execute(update(control_failure).where(*_OPEN).values(**done, **told))
 
 
-async def life_of(connection: AsyncConnection) -> tuple[int, str]:
+def life_of(connection: Connection) -> tuple[int, str]:
     """Give number and id of the database's present life."""
-    row = (await connection.execute(_NEWEST_LIFE)).one()
+    row = connection.execute(_NEWEST_LIFE).one()
     return row.number, row.id

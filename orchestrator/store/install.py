@@ -5,7 +5,7 @@ Owns that grants and entry are one transaction. Which rights there are is for `r
 say. Next: `grants`.
 """
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import InvalidInput
@@ -44,9 +44,9 @@ async def install_roles(database_url: str, prefix: str, context: Context, *, rea
         raise InvalidInput("database_url", "names a SQLite file", NO_ROLES)
     made = statements(prefix)
 
-    async def change(connection: AsyncConnection) -> bool:
+    def change(connection: Connection) -> bool:
         for statement in made:
-            await connection.exec_driver_sql(statement)
+            connection.exec_driver_sql(statement)
         return True
 
     await store.open()

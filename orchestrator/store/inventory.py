@@ -14,8 +14,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, text
 
 from orchestrator.store.ddl import fresh
 from orchestrator.store.schema import TABLES
@@ -74,7 +73,7 @@ def digest_of(inventory: Inventory) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-async def differences(connection: AsyncConnection) -> Sequence[str]:
+def differences(connection: Connection) -> Sequence[str]:
     """
     Give a line for everything of ours that is missing, changed or additional.
 
@@ -82,8 +81,8 @@ async def differences(connection: AsyncConnection) -> Sequence[str]:
         connection: To an upgraded database. On PostgreSQL its user must be allowed to
             create a schema; the transaction must be rolled back afterwards.
     """
-    found = await inventory_of(connection)
-    return compared(found, await _expected(connection))
+    found = inventory_of(connection)
+    return compared(found, _expected(connection))
 
 
 def compared(found: Inventory, expected: Inventory) -> Sequence[str]:
@@ -94,17 +93,17 @@ def compared(found: Inventory, expected: Inventory) -> Sequence[str]:
     return sorted(lines)
 
 
-async def inventory_of(connection: AsyncConnection) -> Inventory:
+def inventory_of(connection: Connection) -> Inventory:
     """Give what is there; any user of the database may ask, and nothing is written."""
     names = sorted({*TABLES, *VIEWS})
     if connection.dialect.name == "sqlite":
-        rows: Sequence[Any] = (await connection.exec_driver_sql(_sqlite_statement())).all()
+        rows: Sequence[Any] = (connection.exec_driver_sql(_sqlite_statement())).all()
         return {str(row[0]): _plain(str(row[1])) for row in rows}
-    rows = (await connection.execute(text(_POSTGRESQL), {"names": names})).all()
+    rows = connection.execute(text(_POSTGRESQL), {"names": names}).all()
     return {str(row[0]): _unqualified(str(row[0]), str(row[1])) for row in rows}
 
 
-async def _expected(connection: AsyncConnection) -> Inventory:
+def _expected(connection: Connection) -> Inventory:
     if connection.dialect.name == "sqlite":
         memory = sqlite3.connect(":memory:")
         try:
@@ -114,12 +113,12 @@ async def _expected(connection: AsyncConnection) -> Inventory:
         finally:
             memory.close()
     # A name of its own, so that two that look at once don't wait for each other.
-    scratch = f"{_SCRATCH}_{await connection.scalar(text('select pg_backend_pid()'))}"
-    await connection.exec_driver_sql(f"create schema {scratch}")
-    await connection.exec_driver_sql(f"set local search_path to {scratch}")
+    scratch = f"{_SCRATCH}_{connection.scalar(text('select pg_backend_pid()'))}"
+    connection.exec_driver_sql(f"create schema {scratch}")
+    connection.exec_driver_sql(f"set local search_path to {scratch}")
     for statement in fresh("postgresql"):
-        await connection.exec_driver_sql(statement)
-    return await inventory_of(connection)
+        connection.exec_driver_sql(statement)
+    return inventory_of(connection)
 
 
 def _sqlite_statement() -> str:

@@ -237,5 +237,5 @@ class Ledgers:
         Raises:
             Unavailable: The database does not answer.
         """
-        async with self._database.snapshot() as connection:
-            yield Ledger(connection, page)
+        async with self._database.snapshot() as bound:
+            yield Ledger(bound, page)

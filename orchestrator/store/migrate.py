@@ -18,7 +18,6 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import DatabaseMismatch
@@ -177,17 +176,17 @@ async def status(database: Database) -> Status:
     if database.file is not None and not database.file.exists():
         # Connecting would make the file.
         return Status(Standing.EMPTY, None, head())
-    return await database.read(lambda connection: connection.run_sync(_status))
+    return await database.read(_status)
 
 
-async def _upgraded(connection: AsyncConnection, context: Context | None) -> Status:
+def _upgraded(connection: Connection, context: Context | None) -> Status:
     if connection.dialect.name == "postgresql":
-        await connection.exec_driver_sql(f"select pg_advisory_xact_lock({_LOCK})")
-    before, found = await connection.run_sync(_upgrade)
-    await record_schema(connection, found.head)
+        connection.exec_driver_sql(f"select pg_advisory_xact_lock({_LOCK})")
+    before, found = _upgrade(connection)
+    record_schema(connection, found.head)
     if context is not None and before != found.revision:
         details = {"revision_before": before, "revision": found.revision}
-        await noted_within(connection, "schema.upgraded", about="schema", context=context, details=details)
+        noted_within(connection, "schema.upgraded", about="schema", context=context, details=details)
     return found
 
 
@@ -229,17 +228,17 @@ def _status(connection: Connection) -> Status:
 
 
 async def _drift(database: Database) -> Sequence[str]:
-    async def work(connection: AsyncConnection) -> Sequence[str]:
+    def work(connection: Connection) -> Sequence[str]:
         # The look at the whole comes first: the other one changes the search path on PostgreSQL.
-        whole = [*await findings(connection, head()), *await grant_findings(connection)]
-        return [*await differences(connection), *whole]
+        whole = [*findings(connection, head()), *grant_findings(connection)]
+        return [*differences(connection), *whole]
 
     if database.dialect == "sqlite":
         return await database.read(work)
     # Builds its scratch schema in a transaction that is never committed.
     try:
-        async with database.snapshot() as connection:
+        async with database.snapshot() as bound:
             with heard():
-                return await work(connection)
+                return await bound.run(work)
     except Silent as silent:
         raise unavailable(silent) from silent

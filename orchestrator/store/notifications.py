@@ -9,20 +9,16 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Select, exists, or_, select, update
 
 from orchestrator.domain.decision import Notice
 from orchestrator.records import Notification
-from orchestrator.store.access import Database
 from orchestrator.store.schema import notification, payment, worker
+from orchestrator.store.writes import Writes
 
 
-class Notifications:
+class Notifications(Writes):
     """The verbs of the outbox."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def take_notifications(
         self,
@@ -61,13 +57,13 @@ class Notifications:
             .returning(*notification.columns)
         )
 
-        async def work(connection: AsyncConnection) -> Sequence[Notification]:
-            rows = (await connection.execute(statement)).mappings().all()
+        def work(connection: Connection) -> Sequence[Notification]:
+            rows = connection.execute(statement).mappings().all()
             return [
                 _of(row, begun=row["tries"] > 1) for row in sorted(rows, key=lambda row: (row["due_at"], row["id"]))
             ]
 
-        return await self._database.write(work, again=False)
+        return await self.act(work, again=False)
 
     async def lapsed_notifications(
         self, *, now: datetime, limit: int, accounts: Collection[str] | None = None
@@ -84,8 +80,8 @@ class Notifications:
             .limit(limit)
         )
 
-        async def work(connection: AsyncConnection) -> Sequence[Notification]:
-            rows = (await connection.execute(statement)).mappings()
+        def work(connection: Connection) -> Sequence[Notification]:
+            rows = connection.execute(statement).mappings()
             return [_of(row, begun=row["tries"] > 0) for row in rows]
 
         return await self._database.read(work)
@@ -99,10 +95,10 @@ class Notifications:
         undone = update(notification).where(notification.c.id == notification_id, notification.c.done_at.is_(None))
         values = {"done_at": now} if retry_at is None else {"due_at": retry_at}
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(undone.values(taken_by=None, **values))
+        def work(connection: Connection) -> None:
+            connection.execute(undone.values(taken_by=None, **values))
 
-        await self._database.write(work)
+        await self.act(work)
 
 
 def _of(row: Any, *, begun: bool) -> Notification:

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
 
 from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import Conflict, NotFound
@@ -65,12 +64,12 @@ class Payers(Admin):
         What `told` was told may be all that happened.
         """
 
-        async def change(connection: AsyncConnection) -> bool:
-            if not await _erasable(connection, payment_id, lock=True):
+        def change(connection: Connection) -> bool:
+            if not _erasable(connection, payment_id, lock=True):
                 return False
-            await connection.execute(delete(payer_data).where(payer_data.c.payment_id == payment_id))
+            connection.execute(delete(payer_data).where(payer_data.c.payment_id == payment_id))
             if told is not None:
-                await told(payment_id, context.now)
+                told(payment_id, context.now)
             return True
 
         details: dict[str, Any] = {"reason": reason} | ({"replayed": True} if replayed else {})
@@ -102,8 +101,8 @@ class Payers(Admin):
         )
         last_word = and_(audit_entry.c.chain_id == payment.c.id, audit_entry.c.seq == payment.c.version)
 
-        async def work(connection: AsyncConnection) -> tuple[Sequence[str], str | None]:
-            rows = (await connection.execute(page)).all()
+        def work(connection: Connection) -> tuple[Sequence[str], str | None]:
+            rows = connection.execute(page).all()
             old = [row.payment_id for row in rows if row.updated_at < before]
             place = rows[-1].payment_id if len(rows) == limit else None
             if not old:
@@ -115,7 +114,7 @@ class Payers(Admin):
                 .where(payment.c.id.in_(old), *over, audit_entry.c.at < before)
                 .order_by(payment.c.id)
             )
-            return list((await connection.execute(due)).scalars()), place
+            return list(connection.execute(due).scalars()), place
 
         return await self._database.read(work)
 
@@ -133,9 +132,9 @@ class Payers(Admin):
         counted = [func.count().filter(_begins(header)) for header in headers]
         mine = func.substr(payment.c.content_digest, 1, len(digests)) == digests
 
-        async def work(connection: AsyncConnection) -> Census:
-            total, *under = (await connection.execute(select(func.count(), *counted).select_from(payer_data))).one()
-            older = await connection.scalar(select(func.count()).select_from(payment).where(~mine))
+        def work(connection: Connection) -> Census:
+            total, *under = (connection.execute(select(func.count(), *counted).select_from(payer_data))).one()
+            older = connection.scalar(select(func.count()).select_from(payment).where(~mine))
             return Census(total, tuple(under), older or 0)
 
         return await self._database.read(work)
@@ -154,8 +153,8 @@ class Payers(Admin):
             .limit(limit)
         )
 
-        async def work(connection: AsyncConnection) -> Sequence[tuple[str, bytes]]:
-            return [(row.payment_id, bytes(row.sealed)) for row in await connection.execute(statement)]
+        def work(connection: Connection) -> Sequence[tuple[str, bytes]]:
+            return [(row.payment_id, bytes(row.sealed)) for row in connection.execute(statement)]
 
         return await self._database.read(work)
 
@@ -175,12 +174,12 @@ class Payers(Admin):
         Crash: all of them are replaced or none.
         """
 
-        async def work(connection: AsyncConnection) -> int:
+        def work(connection: Connection) -> int:
             done = 0
             for payment_id, seen, anew in rows:
                 same = (payer_data.c.payment_id == payment_id) & (payer_data.c.sealed == seen)
                 # Not `updated_at`: nothing was collected, and retention counts from there.
-                done += (await connection.execute(update(payer_data).where(same).values(sealed=anew))).rowcount
+                done += connection.execute(update(payer_data).where(same).values(sealed=anew)).rowcount
             return done
 
         return await self._database.write(work) if rows else 0
@@ -206,17 +205,15 @@ class Payers(Admin):
             raise unavailable(silent) from silent
 
 
-async def _truncated(connection: AsyncConnection) -> bool:
-    raw = await connection.get_raw_connection()  # outside a transaction: in one it is refused
-    driver: Any = raw.driver_connection
-    async with driver.execute("pragma wal_checkpoint(truncate)") as cursor:
-        busy, *_ = await cursor.fetchone()
+def _truncated(connection: Connection) -> bool:
+    driver: Any = connection.connection.driver_connection  # outside a transaction: in one it is refused
+    ((busy, *_),) = driver.execute("pragma wal_checkpoint(truncate)").fetchall()
     return not busy
 
 
-async def _erasable(connection: AsyncConnection, payment_id: str, *, lock: bool) -> bool:
+def _erasable(connection: Connection, payment_id: str, *, lock: bool) -> bool:
     standing = select(*_STANDING).where(payment.c.id == payment_id)
-    found = (await connection.execute(standing.with_for_update() if lock else standing)).first()
+    found = connection.execute(standing.with_for_update() if lock else standing).first()
     if found is None:
         raise NotFound("no payment has this id")
     if found.state not in ENDED:
@@ -226,7 +223,7 @@ async def _erasable(connection: AsyncConnection, payment_id: str, *, lock: bool)
     if found.watch_until is not None:
         raise Conflict(found.id, "is still watched: its fields are still needed", "wait until nothing can come late")
     here = select(payer_data.c.payment_id).where(payer_data.c.payment_id == payment_id)
-    return await connection.scalar(here) is not None
+    return connection.scalar(here) is not None
 
 
 def _begins(header: bytes) -> ColumnElement[bool]:

@@ -10,9 +10,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 from sqlalchemy import text as sql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.errors import InvalidInput
@@ -142,8 +141,8 @@ class Reads:
         Raises:
             Unavailable: The database does not answer.
         """
-        async with self._database.snapshot() as connection:
-            yield Snapshot(connection, page, since)
+        async with self._database.snapshot() as bound:
+            yield Snapshot(bound, page, since)
 
     async def all_entries(self) -> AsyncIterator[Entry]:
         """Give every entry, by chain and number, of one moment."""
@@ -158,8 +157,8 @@ class Reads:
                 yield found
 
     async def _rows(self, statement: Select[Any]) -> Sequence[Any]:
-        async def work(connection: AsyncConnection) -> Sequence[Any]:
-            rows: Sequence[Any] = (await connection.execute(statement)).mappings().all()
+        def work(connection: Connection) -> Sequence[Any]:
+            rows: Sequence[Any] = connection.execute(statement).mappings().all()
             return rows
 
         return await self._database.read(work)

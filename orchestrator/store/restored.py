@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy import text as sql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.entry import Context
 from orchestrator.domain.errors import ConfigurationError, Conflict, DatabaseDamaged, Fenced
@@ -107,8 +106,8 @@ async def begin_anew(
     return Restoration(new_id, previous, held, newest)
 
 
-async def _newest(connection: AsyncConnection) -> datetime | None:
-    found: datetime | None = await connection.scalar(select(func.max(payment.c.created_at)))
+def _newest(connection: Connection) -> datetime | None:
+    found: datetime | None = connection.scalar(select(func.max(payment.c.created_at)))
     return found
 
 
@@ -116,8 +115,8 @@ async def _sound(store: SqlStore) -> None:
     if store.dialect != "sqlite":
         return
 
-    async def work(connection: AsyncConnection) -> object:
-        return (await connection.exec_driver_sql("pragma integrity_check(1)")).scalar_one()
+    def work(connection: Connection) -> object:
+        return (connection.exec_driver_sql("pragma integrity_check(1)")).scalar_one()
 
     if await store.database.read(work) != "ok":
         raise DatabaseDamaged("the file is damaged: put the copy back anew, with no `-wal` and `-shm` beside it")
@@ -145,8 +144,8 @@ async def _hold_all(store: SqlStore, context: Callable[[], Context], longest_s: 
 
 
 async def _payments(store: SqlStore, statement: object) -> Sequence[Payment]:
-    async def work(connection: AsyncConnection) -> Sequence[Payment]:
-        return [payment_of(row) for row in (await connection.execute(statement)).mappings()]  # type: ignore[call-overload]
+    def work(connection: Connection) -> Sequence[Payment]:
+        return [payment_of(row) for row in connection.execute(statement).mappings()]  # type: ignore[call-overload]
 
     return await store.database.read(work)
 
@@ -167,22 +166,22 @@ async def _new_life(store: SqlStore, word: _Word) -> str:
     number, previous = await store.database.read(life_of)
     context = word.context
 
-    async def change(connection: AsyncConnection) -> bool:
-        if await life_of(connection) != (number, previous):
+    def change(connection: Connection) -> bool:
+        if life_of(connection) != (number, previous):
             return False
         # Workers of the copy's time are gone, and those that run take a new id when they find theirs forgotten.
-        await connection.execute(update(payment).where(payment.c.claimed_by.is_not(None)).values(claimed_by=None))
-        await connection.execute(delete(worker))
-        await connection.execute(_NEVER_AGAIN, {"now": context.now})
+        connection.execute(update(payment).where(payment.c.claimed_by.is_not(None)).values(claimed_by=None))
+        connection.execute(delete(worker))
+        connection.execute(_NEVER_AGAIN, {"now": context.now})
         # The lives that are lost are named before it, so that whoever knew one of them finds it settled.
-        lives = [previous, *await lost_lives(connection, word.marked), word.new_id]
+        lives = [previous, *lost_lives(connection, word.marked), word.new_id]
         rows = [
             {"number": number + place, "id": lives[place], "previous": lives[place - 1], "started_at": context.now,
              "person": context.actor, "reason": word.reason}
             for place in range(1, len(lives))
         ]  # fmt: skip
-        await connection.execute(insert(incarnation), rows)
-        await settle_failures(connection, context, word.reason)
+        connection.execute(insert(incarnation), rows)
+        settle_failures(connection, context, word.reason)
         return True
 
     details = {"previous": previous, "reason": word.reason, "held": word.held}

@@ -8,8 +8,7 @@ for a period in which he acted. Must not know what a review looks for. Next: `st
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, and_, insert, select, update
 
 from orchestrator.compliance import Review, Signed
 from orchestrator.domain.entry import Context, instant
@@ -57,12 +56,12 @@ class Reviews(Admin, Ledgers):
             "checkpoint_size": signed.checkpoint_size, "findings": signed.findings,
         }  # fmt: skip
 
-        async def change(connection: AsyncConnection) -> bool:
+        def change(connection: Connection) -> bool:
             # What came in since the period was looked through: it waits for its leaf, or got one since then.
-            for actor in await _newcomers(connection, signed):
+            for actor in _newcomers(connection, signed):
                 if same_person(context.actor, actor):
                     raise _biased()
-            numbers.append((await connection.execute(insert(review).returning(review.c.id), [row])).scalar_one())
+            numbers.append(connection.execute(insert(review).returning(review.c.id), [row]).scalar_one())
             return True
 
         period = f"{instant(signed.since)}/{instant(signed.until)}"
@@ -106,8 +105,8 @@ class Reviews(Admin, Ledgers):
         done = {"disposition": disposition, "ticket": ticket, "closed_by": context.actor, "closed_at": context.now}
         here = (review.c.id == number, review.c.closed_at.is_(None))
 
-        async def change(connection: AsyncConnection) -> bool:
-            return (await connection.execute(update(review).where(*here).values(**done))).rowcount == 1
+        def change(connection: Connection) -> bool:
+            return connection.execute(update(review).where(*here).values(**done)).rowcount == 1
 
         details = {"disposition": disposition, "ticket": ticket}
         noted = await self.note("review.closed", about=str(number), context=context, details=details, change=change)
@@ -123,8 +122,8 @@ class Reviews(Admin, Ledgers):
         """
         statement = select(review).order_by(review.c.id.desc()).limit(limit)
 
-        async def work(connection: AsyncConnection) -> Sequence[Review]:
-            rows = (await connection.execute(statement)).mappings()
+        def work(connection: Connection) -> Sequence[Review]:
+            rows = connection.execute(statement).mappings()
             return [Review(**{name: row[name] for name in _COLUMNS}) for row in rows]
 
         return await self._database.read(work)
@@ -139,11 +138,11 @@ def _biased() -> InvalidInput:
     return InvalidInput("--as", "acted in this period", "let somebody review it who did nothing in it")
 
 
-async def _newcomers(connection: AsyncConnection, signed: Signed) -> set[str]:
+def _newcomers(connection: Connection, signed: Signed) -> set[str]:
     period = (audit_entry.c.at >= signed.since, audit_entry.c.at < signed.until)
     named: set[str] = set()
     for table, more in ((unsealed, ()), (log_leaf, (log_leaf.c.idx >= signed.sealed,))):
         same = and_(table.c.chain_id == audit_entry.c.chain_id, table.c.seq == audit_entry.c.seq)
         statement = select(audit_entry.c.actor).join(table, same).where(*period, *more).distinct()
-        named |= set(await connection.scalars(statement))
+        named |= set(connection.scalars(statement))
     return named

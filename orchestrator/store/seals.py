@@ -9,8 +9,7 @@ Next: `ledger`.
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, delete, exists, func, insert, literal_column, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, RowMapping, Select, delete, exists, func, insert, literal_column, select, text
 
 from orchestrator.compliance import Lag, Leaf, Seal
 from orchestrator.store.access import Database
@@ -57,10 +56,10 @@ class Seals:
         ).subquery()  # fmt: skip
         oldest = select(func.min(at.c.at, type_=audit_entry.c.at.type))
 
-        async def work(connection: AsyncConnection) -> Lag:
-            count = int((await connection.execute(counted)).scalar_one())
-            since = (await connection.execute(oldest)).scalar() if count else None
-            newest = (await connection.execute(_NEWEST)).mappings().first()
+        def work(connection: Connection) -> Lag:
+            count = int(connection.execute(counted).scalar_one())
+            since = connection.execute(oldest).scalar() if count else None
+            newest = connection.execute(_NEWEST).mappings().first()
             return Lag(count, since, None if newest is None else seal_of(newest))
 
         return await self._database.read(work)
@@ -69,8 +68,8 @@ class Seals:
         """Give the database's lives, the present one last."""
         statement = select(incarnation.c.id).order_by(incarnation.c.number)
 
-        async def work(connection: AsyncConnection) -> Sequence[str]:
-            return list(await connection.scalars(statement))
+        def work(connection: Connection) -> Sequence[str]:
+            return list(connection.scalars(statement))
 
         return await self._database.read(work)
 
@@ -93,27 +92,27 @@ class Seals:
         Crash: leaves and checkpoint are there together or not at all; what waits stays waiting until then.
         """
 
-        async def work(connection: AsyncConnection) -> Seal | None:
+        def work(connection: Connection) -> Seal | None:
             if connection.dialect.name == "postgresql":
-                await connection.execute(_LEASE)
-            rows = (await connection.execute(_WAITING.limit(limit))).all()
+                connection.execute(_LEASE)
+            rows = connection.execute(_WAITING.limit(limit)).all()
             if not rows:
                 return None
-            newest = (await connection.execute(_NEWEST)).mappings().first()
+            newest = connection.execute(_NEWEST).mappings().first()
             before = None if newest is None else seal_of(newest)
-            _, life = await life_of(connection)
+            _, life = life_of(connection)
             made = close(life, before, [bytes(row.hash) for row in rows])
             first = made.size - len(rows)
             leaves = [
                 {"idx": first + place, "chain_id": row.chain_id, "seq": row.seq, "hash": row.hash}
                 for place, row in enumerate(rows)
             ]
-            await connection.execute(insert(log_leaf), leaves)
-            await connection.execute(insert(checkpoint), [{name: getattr(made, name) for name in _COLUMNS}])
+            connection.execute(insert(log_leaf), leaves)
+            connection.execute(insert(checkpoint), [{name: getattr(made, name) for name in _COLUMNS}])
             sealed = exists(literal_column("1")).where(
                 log_leaf.c.idx >= first, log_leaf.c.chain_id == unsealed.c.chain_id, log_leaf.c.seq == unsealed.c.seq
             )
-            await connection.execute(delete(unsealed).where(sealed))
+            connection.execute(delete(unsealed).where(sealed))
             return made
 
         return await self._database.write(work)
@@ -121,8 +120,8 @@ class Seals:
     async def newest_seal(self) -> Seal | None:
         """Give the newest seal, if there is one."""
 
-        async def work(connection: AsyncConnection) -> Seal | None:
-            row = (await connection.execute(_NEWEST)).mappings().first()
+        def work(connection: Connection) -> Seal | None:
+            row = connection.execute(_NEWEST).mappings().first()
             return None if row is None else seal_of(row)
 
         return await self._database.read(work)
@@ -131,8 +130,8 @@ class Seals:
         """Give the seals of more than `after` leaves, the smallest first."""
         statement = select(checkpoint).where(checkpoint.c.size > after).order_by(checkpoint.c.size).limit(limit)
 
-        async def work(connection: AsyncConnection) -> Sequence[Seal]:
-            return [seal_of(row) for row in (await connection.execute(statement)).mappings()]
+        def work(connection: Connection) -> Sequence[Seal]:
+            return [seal_of(row) for row in connection.execute(statement).mappings()]
 
         return await self._database.read(work)
 
@@ -153,8 +152,8 @@ class Seals:
             begin = found[-1].idx + 1
 
     async def _leaves(self, statement: Select[Any]) -> Sequence[Leaf]:
-        async def work(connection: AsyncConnection) -> Sequence[Leaf]:
-            rows = await connection.execute(statement)
+        def work(connection: Connection) -> Sequence[Leaf]:
+            rows = connection.execute(statement)
             return [leaf_of_row(row) for row in rows.mappings()]
 
         return await self._database.read(work)

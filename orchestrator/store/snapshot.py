@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, TextClause, and_, select, text, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.compliance import Leaf, Placed, Seal, Unreadable
 from orchestrator.domain.entry import instant
@@ -20,6 +19,7 @@ from orchestrator.store.registers import checkpoint, incarnation, log_leaf
 from orchestrator.store.rows import ENTRY_COLUMNS, payment_of
 from orchestrator.store.schema import audit_entry, payment
 from orchestrator.store.seals import leaf_of_row, seal_of
+from orchestrator.store.ways import Bound
 
 MOST = 1000
 Made = TypeVar("Made")
@@ -57,7 +57,7 @@ class Snapshot:
     One moment of the database, read in pages; get it from `Reads.snapshot`.
 
     Args:
-        connection: Holds the moment.
+        bound: Holds the moment.
         page: How many rows are fetched at a time.
         since: Only what has been added since the log had so many leaves: those chains, payments and leaves.
     """
@@ -65,8 +65,8 @@ class Snapshot:
     has_payments = True
     """Whether payments can be read, to be compared with their chains."""
 
-    def __init__(self, connection: AsyncConnection, page: int = MOST, since: int = 0) -> None:
-        self._connection = connection
+    def __init__(self, bound: Bound, page: int = MOST, since: int = 0) -> None:
+        self._bound = bound
         self._page = page
         self._since = since
 
@@ -185,7 +185,7 @@ class Snapshot:
     async def _plain(self, statement: TextClause, values: Mapping[str, Any]) -> Sequence[Any]:
         try:
             with heard():
-                return (await self._connection.execute(statement, values)).all()
+                return await self._bound.run(lambda connection: connection.execute(statement, values).all())
         except Silent as silent:
             raise unavailable(silent) from silent
 
@@ -193,10 +193,8 @@ class Snapshot:
         """Give a page's rows: so many as `limit` says, or the snapshot's page has."""
         try:
             with heard():
-                rows: Sequence[Any] = (
-                    (await self._connection.execute(statement.limit(limit or self._page))).mappings().all()
-                )
-                return rows
+                bounded = statement.limit(limit or self._page)
+                return await self._bound.run(lambda connection: connection.execute(bounded).mappings().all())
         except Silent as silent:
             raise unavailable(silent) from silent
 

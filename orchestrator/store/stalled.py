@@ -8,8 +8,7 @@ frees the claims of such a worker ends its connection, too. Owns which connectio
 Next: `claims`.
 """
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, text
 
 NAME = "payment-orchestrator"
 """What our connections call themselves at a PostgreSQL server."""
@@ -25,7 +24,7 @@ _END = text(
 )
 
 
-async def end_stalled(connection: AsyncConnection) -> int:
+def end_stalled(connection: Connection) -> int:
     """
     End the connections of our programs that have said nothing for 5 s in the middle of a statement.
 
@@ -36,4 +35,4 @@ async def end_stalled(connection: AsyncConnection) -> int:
     """
     if connection.dialect.name != "postgresql":
         return 0
-    return int(await connection.scalar(_END, {"name": NAME, "seconds": STALLED_S}) or 0)
+    return int(connection.scalar(_END, {"name": NAME, "seconds": STALLED_S}) or 0)

@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
-from sqlalchemy import insert, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, insert, select, text
 
 from orchestrator.domain.entry import Entry
 from orchestrator.domain.payment import Payment
@@ -22,6 +21,7 @@ from orchestrator.store import migrate
 from orchestrator.store.access import Database, Sleep
 from orchestrator.store.claims import Claims
 from orchestrator.store.controls import Controls
+from orchestrator.store.gathered import Gathered
 from orchestrator.store.grants import grant_findings
 from orchestrator.store.hints import listen
 from orchestrator.store.host import Joined, joined
@@ -29,12 +29,11 @@ from orchestrator.store.identity import demand_identity, demand_rights, demand_w
 from orchestrator.store.incarnation import Standing, Witness
 from orchestrator.store.notifications import Notifications
 from orchestrator.store.payers import Payers
-from orchestrator.store.reads import Reads
 from orchestrator.store.reviews import Reviews
 from orchestrator.store.rows import row_of_entry
 from orchestrator.store.schema import audit_entry, unsealed
 from orchestrator.store.seals import Seals
-from orchestrator.store.writes import Item, Writes
+from orchestrator.store.writes import Act, Item, Writes
 
 
 class Lines(Protocol):
@@ -53,7 +52,7 @@ _CLOCK_LOOKS = 3
 _THEIR_CLOCK = text("select clock_timestamp()")
 
 
-class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, Seals):
+class SqlStore(Claims, Notifications, Gathered, Controls, Payers, Reviews, Seals):
     """
     The database as verbs; use it as `async with`.
 
@@ -74,11 +73,13 @@ class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, 
         database_url: str,
         *,
         sleep: Sleep = asyncio.sleep,
-        group_limit: int = 64,
+        group_limit: int = 128,
         witness: Callable[[Path | None], Witness] | None = None,
         lines: Lines | None = None,
     ) -> None:
-        Writes.__init__(self, Database(database_url, sleep=sleep), group_limit=group_limit)
+        database = Database(database_url, sleep=sleep)
+        Writes.__init__(self, database, group_limit=group_limit)
+        Gathered.__init__(self, database)
         self._witness = witness(self._database.file) if witness is not None else None
         self._lines = lines
 
@@ -115,10 +116,10 @@ class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, 
             await self._database.close()
             raise
 
-    async def _demand(self, connection: AsyncConnection, *, notes_only: bool) -> None:
+    def _demand(self, connection: Connection, *, notes_only: bool) -> None:
         if self._database.dialect == "postgresql":
-            await demand_rights(connection, notes_only=notes_only)
-        await demand_identity(connection, migrate.head())
+            demand_rights(connection, notes_only=notes_only)
+        demand_identity(connection, migrate.head())
 
     @property
     def database(self) -> Database:
@@ -146,12 +147,17 @@ class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, 
         if self._witness is not None:
             await self._database.read(self._witness.demand)
 
-    def _acknowledged(self, items: Sequence[Item], results: Sequence[Payment | Exception]) -> None:
+    def _acknowledged(self, items: Sequence[Item], results: Sequence[Any]) -> None:
+        acknowledged: list[Entry] = []
         for item, result in zip(items, results, strict=True):
+            if isinstance(item, Act):
+                continue
             entries = item.decision.entries
             # A birth that was there already is no news, and its entry may be another's.
             if entries and isinstance(result, Payment) and result.head == entries[-1].hash:
-                self._heard(entries)
+                acknowledged += entries
+        if acknowledged:
+            self._heard(acknowledged)
 
     def _acknowledged_note(self, entry: Entry) -> None:
         self._heard([entry])
@@ -182,10 +188,10 @@ class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, 
         Give the verbs of a submit inside the host's own transaction, which is begun if none runs.
 
         Args:
-            connection: The host's `AsyncConnection` to this same database.
+            connection: The host's `Connection` to this same database.
 
         Raises:
-            InvalidInput: Not an open `AsyncConnection`, or no transaction can run on it.
+            InvalidInput: Not an open `Connection`, or no transaction can run on it.
             Conflict: It leads to another database or another schema.
             Unavailable: The database does not answer.
 
@@ -201,8 +207,8 @@ class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, 
             Unavailable: The database does not answer.
         """
 
-        async def work(connection: AsyncConnection) -> Sequence[str]:
-            return [*await findings(connection, migrate.head()), *await grant_findings(connection)]
+        def work(connection: Connection) -> Sequence[str]:
+            return [*findings(connection, migrate.head()), *grant_findings(connection)]
 
         return await self._database.read(work)
 
@@ -220,11 +226,11 @@ class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, 
         if self._database.dialect == "sqlite":
             return 0.0
 
-        async def work(connection: AsyncConnection) -> float:
+        def work(connection: Connection) -> float:
             looks = []
             for _ in range(_CLOCK_LOOKS):
                 asked = clock.now()
-                theirs: datetime = (await connection.execute(_THEIR_CLOCK)).scalar_one()
+                theirs: datetime = connection.execute(_THEIR_CLOCK).scalar_one()
                 took = clock.now() - asked
                 looks.append((took, (asked + took / 2 - theirs).total_seconds()))
             return min(looks)[1]
@@ -280,14 +286,14 @@ class SqlStore(Writes, Claims, Reads, Notifications, Controls, Payers, Reviews, 
         rows = [row_of_entry(entry) for entry in entries]
         hashes = [entry.hash for entry in entries]
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             last = select(audit_entry.c.hash).where(audit_entry.c.hash == hashes[-1])
             here = (audit_entry.c.chain_id == rows[-1]["chain_id"]) & (audit_entry.c.seq == rows[-1]["seq"])
-            if (await connection.execute(last.where(here))).first() is not None:
+            if connection.execute(last.where(here)).first() is not None:
                 return
-            await connection.execute(insert(audit_entry), rows)
+            connection.execute(insert(audit_entry), rows)
             leaves = [{"chain_id": row["chain_id"], "seq": row["seq"]} for row in rows]
-            await connection.execute(insert(unsealed), leaves)
+            connection.execute(insert(unsealed), leaves)
 
         if rows:
             await self._database.write(work)

@@ -8,31 +8,59 @@ Next: `claims`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, Generic
 
-from sqlalchemy import bindparam, insert, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select, text
 
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.errors import Fenced, NotFound, OrchestratorError
-from orchestrator.domain.payment import Payment
+from orchestrator.domain.payment import Payment, evolved
 from orchestrator.records import Birth, Record
 from orchestrator.store.access import Database
+from orchestrator.store.bulk import Bulk, Row, carry_out
 from orchestrator.store.faults import Refused, Silent, unavailable
 from orchestrator.store.group import Group
 from orchestrator.store.guards_postgresql import DEFERRED
 from orchestrator.store.hints import hint
-from orchestrator.store.rows import CHANGING, payment_of, row_of, row_of_entry
-from orchestrator.store.schema import audit_entry, notification, payer_data, payment, unsealed
-
-Item = Birth | Record
-_UPDATE = (
-    update(payment)
-    .where(payment.c.id == bindparam("at_id"))
-    .values({name: bindparam(f"to_{name}") for name in CHANGING})
+from orchestrator.store.rows import (
+    CHANGING,
+    COLUMNS,
+    ENTRY_COLUMNS,
+    entry_values,
+    moved_values_of,
+    payment_of,
+    values_of,
 )
+from orchestrator.store.schema import audit_entry, notification, payer_data, payment, unsealed
+from orchestrator.store.ways import Result, Work
+
+GATHER_S = 0.008
+"""A busy group's transactions begin no closer together, in seconds; an idle one's wait for nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act(Generic[Result]):
+    """
+    Something else to write that is happy to share a transaction.
+
+    Attributes:
+        work: Writes it; done anew when the transaction is tried again.
+        again: Whether it may be: otherwise its caller is told that nobody knows.
+    """
+
+    work: Work[Result]
+    again: bool = True
+
+
+Item = Birth | Record | Act[Any]
+_ENTRIES = Bulk(audit_entry, ENTRY_COLUMNS)
+_LEAVES = Bulk(unsealed, ("chain_id", "seq"))
+_BIRTHS = Bulk(payment, COLUMNS)
+_MOVES = Bulk(payment, ("id", *CHANGING))
+_SEALED = Bulk(payer_data, ("payment_id", "sealed", "updated_at"))
+_NOTICES = Bulk(notification, ("payment_id", "seq", "event", "tries", "created_at", "due_at", "expires_at"))
 _FENCE = select(
     payment.c.id, payment.c.version, payment.c.head_hash, payment.c.claimed_by, payment.c.claim_no,
     payment.c.progress_claim,
@@ -44,36 +72,33 @@ _SAME_BIRTH = ("pk_audit_entry", "uq_audit_entry_head", "pk_payment")
 class _Rows:
     """What one group adds and changes."""
 
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    births: list[dict[str, Any]] = field(default_factory=list)
-    moves: list[dict[str, Any]] = field(default_factory=list)
-    notices: list[dict[str, Any]] = field(default_factory=list)
-    sealed: list[dict[str, Any]] = field(default_factory=list)
+    entries: list[Row] = field(default_factory=list)
+    births: list[Row] = field(default_factory=list)
+    moves: list[Row] = field(default_factory=list)
+    notices: list[Row] = field(default_factory=list)
+    sealed: list[Row] = field(default_factory=list)
     stirs: bool = False
     """Whether something is due now that any worker may take, or a notice waits."""
 
     def add(self, decision: Decision, sealed: bytes | None) -> None:
-        self.entries += [row_of_entry(entry) for entry in decision.entries]
+        self.entries += map(entry_values, decision.entries)
+        if not decision.notices and sealed is None:
+            return
         self.stirs |= bool(decision.notices)
+        payment_id, at = decision.payment.id, decision.entries[-1].at
         self.notices += [
-            {
-                "payment_id": decision.payment.id, "seq": notice.seq, "event": notice.event, "tries": 0,
-                "created_at": decision.entries[-1].at, "due_at": decision.entries[-1].at,
-                "expires_at": notice.expires_at,
-            }
-            for notice in decision.notices
-        ]  # fmt: skip
+            (payment_id, notice.seq, notice.event, 0, at, at, notice.expires_at) for notice in decision.notices
+        ]
         if sealed is not None:
-            at = decision.entries[-1].at
-            self.sealed.append({"payment_id": decision.payment.id, "sealed": sealed, "updated_at": at})
+            self.sealed.append((payment_id, sealed, at))
 
 
 class Writes:
     """The verbs that write payments and their trail."""
 
-    def __init__(self, database: Database, *, group_limit: int = 64) -> None:
+    def __init__(self, database: Database, *, group_limit: int = 128, gather_s: float = GATHER_S) -> None:
         self._database = database
-        self._group: Group[Item, Payment] = Group(self._write, key=_key, limit=group_limit)
+        self._group: Group[Item, Any] = Group(self._write, key=_key, limit=group_limit, gather_s=gather_s)
 
     async def submit(self, birth: Birth) -> Payment:
         """
@@ -91,7 +116,8 @@ class Writes:
         again gives it.
         """
         _check(birth.decision, birth.sealed)
-        return await self._group.put(birth)
+        born: Payment = await self._group.put(birth)
+        return born
 
     async def alone(self, birth: Birth) -> Payment:
         """Do as `submit` does, in this very task and without company: for a connection that is the caller's."""
@@ -99,7 +125,8 @@ class Writes:
         (result,) = await self._write([birth])
         if isinstance(result, Exception):
             raise result
-        return result
+        born: Payment = result
+        return born
 
     async def record(self, record: Record) -> Payment:
         """
@@ -122,14 +149,32 @@ class Writes:
         When the COMMIT's answer is lost, the stored head tells whether it happened.
         """
         _check(record.decision, record.sealed)
-        return await self._group.put(record)
+        recorded: Payment = await self._group.put(record)
+        return recorded
 
-    async def _write(self, items: Sequence[Item]) -> Sequence[Payment | Exception]:
-        async def work(connection: AsyncConnection) -> Sequence[Payment | Exception]:
-            return await self._together(connection, items)
+    async def act(self, work: Work[Result], *, again: bool = True) -> Result:
+        """
+        Do one more thing in whatever transaction is next; otherwise as `Database.write`.
 
+        Args:
+            work: Writes; a rule that it breaks costs the others of its group a transaction each.
+            again: Whether it may be done again when nobody knows whether it was done.
+        """
+        done: Result = await self._group.put(Act(work, again))
+        return done
+
+    async def _write(self, items: Sequence[Item]) -> Sequence[Any]:
+        tries = 0
+
+        def work(connection: Connection) -> Sequence[Any]:
+            nonlocal tries
+            tries += 1
+            return self._together(connection, items, first=tries == 1)
+
+        # What must not be done twice is not tried twice, unless others must be: then nobody knows about it.
+        again = any(item.again for item in items if isinstance(item, Act)) or not all(isinstance(i, Act) for i in items)
         try:
-            results = await self._database.transact(work)
+            results = await self._database.transact(work, again=again)
         except Silent as silent:
             return [unavailable(silent) for _ in items]
         except Refused as refused:
@@ -140,7 +185,7 @@ class Writes:
         self._acknowledged(items, results)
         return results
 
-    def _acknowledged(self, items: Sequence[Item], results: Sequence[Payment | Exception]) -> None:
+    def _acknowledged(self, items: Sequence[Item], results: Sequence[Any]) -> None:
         """Hear of what was committed, and told to be."""
 
     async def _after_refusal(self, item: Item, refused: Refused) -> Payment | Exception:
@@ -158,50 +203,46 @@ class Writes:
         """Say what it means that a birth is there, as the refusal tells, and can't be seen."""
         return refused.told()
 
-    async def _together(self, connection: AsyncConnection, items: Sequence[Item]) -> list[Payment | Exception]:
-        births = [item for item in items if isinstance(item, Birth)]
-        records = [item for item in items if isinstance(item, Record)]
+    def _together(self, connection: Connection, items: Sequence[Item], *, first: bool) -> list[Any]:
         rows = _Rows()
-        born = await _born(connection, births, rows)
-        locked = await _locked(connection, [record.decision.payment.id for record in records])
-        results: list[Payment | Exception] = []
+        born = _born(connection, [item for item in items if isinstance(item, Birth)], rows)
+        locked = _locked(connection, [item.decision.payment.id for item in items if isinstance(item, Record)])
+        results: list[Any] = []
         for item in items:
-            stored = locked.get(item.decision.payment.id)
-            if isinstance(item, Birth):
+            if isinstance(item, Act):
+                results.append(None)
+            elif isinstance(item, Birth):
                 results.append(born[item.decision.payment.id])
-            elif stored is None:
+            elif (stored := locked.get(item.decision.payment.id)) is None:
                 results.append(NotFound("no such payment"))
             else:
-                results.append(await _applied(connection, item, stored, rows))
-        await self._execute(connection, rows)
+                results.append(_applied(connection, item, stored, rows))
+        self._execute(connection, rows)
+        for at, item in enumerate(items):  # last, so that they see what the group has made due
+            if isinstance(item, Act):
+                results[at] = item.work(connection) if first or item.again else unavailable(Silent("no answer"))
         return results
 
-    async def _execute(self, connection: AsyncConnection, rows: _Rows) -> None:
+    def _execute(self, connection: Connection, rows: _Rows) -> None:
         # Entries come first: on SQLite the triggers look for them at once. All in id
         # order, so that two processes wait for each other in one direction only.
-        rows.births.sort(key=lambda row: str(row["id"]))
-        rows.entries.sort(key=lambda row: (row["chain_id"], row["seq"]))
-        if rows.entries:
-            await connection.execute(insert(audit_entry), rows.entries)
-            leaves = [{"chain_id": row["chain_id"], "seq": row["seq"]} for row in rows.entries]
-            await connection.execute(insert(unsealed), leaves)
-        if rows.births:
-            await connection.execute(insert(payment), rows.births)
-        if rows.moves:
-            await connection.execute(_UPDATE, rows.moves)
-        if rows.sealed:
-            dialect: Any = sqlite if self._database.dialect == "sqlite" else postgresql
-            add = dialect.insert(payer_data)
-            anew = {"sealed": add.excluded.sealed, "updated_at": add.excluded.updated_at}
-            await connection.execute(add.on_conflict_do_update(index_elements=["payment_id"], set_=anew), rows.sealed)
-        if rows.notices:
-            await connection.execute(insert(notification), rows.notices)
+        rows.births.sort(key=_first_column)
+        rows.entries.sort(key=_first_two_columns)
+        carry_out(connection, (
+            _ENTRIES.insert(rows.entries), _LEAVES.insert([row[:2] for row in rows.entries]),
+            _BIRTHS.insert(rows.births), _MOVES.update(rows.moves), _SEALED.upsert(rows.sealed),
+            _NOTICES.insert(rows.notices),
+        ))  # fmt: skip
         if rows.stirs:
-            await hint(connection)
-        if self._database.dialect == "postgresql" and rows.entries:
-            # Looked at here, where the group can still be split; deferred again for a host's transaction.
+            hint(connection)
+        if self._database.shared and self._database.dialect == "postgresql" and rows.entries:
+            # A host's transaction goes on: what is wrong is told now, and the rules wait for its COMMIT again.
             for when in ("immediate", "deferred"):
-                await connection.execute(text(f"set constraints {', '.join(DEFERRED)} {when}"))
+                connection.execute(text(f"set constraints {', '.join(DEFERRED)} {when}"))
+
+
+_first_column = itemgetter(0)
+_first_two_columns = itemgetter(0, 1)
 
 
 def _key(item: Item) -> str | None:
@@ -214,35 +255,35 @@ def _check(decision: Decision, sealed: bytes | None) -> None:
         raise ValueError("notices and fields need the entry that made them so")
 
 
-async def _first(connection: AsyncConnection, statement: Any) -> Any:
-    return (await connection.execute(statement)).mappings().first()
+def _first(connection: Connection, statement: Any) -> Any:
+    return connection.execute(statement).mappings().first()
 
 
-async def _born(connection: AsyncConnection, births: Sequence[Birth], rows: _Rows) -> dict[str, Payment]:
+def _born(connection: Connection, births: Sequence[Birth], rows: _Rows) -> dict[str, Payment]:
     """Give the payment of each birth: the one that is there, or the new one, added to the rows."""
     if not births:
         return {}
     wanted = {birth.decision.payment.id for birth in births}
-    found = (await connection.execute(select(payment).where(payment.c.id.in_(wanted)))).mappings()
+    found = (connection.execute(select(payment).where(payment.c.id.in_(wanted)))).mappings()
     born = {row["id"]: payment_of(row) for row in found}
     for birth in births:
         new = birth.decision.payment
         if new.id not in born:
             born[new.id] = new
-            rows.births.append(row_of(new))
+            rows.births.append(values_of(new))
             rows.add(birth.decision, birth.sealed)
             rows.stirs |= _free_now(new, birth.decision)
     return born
 
 
-async def _locked(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Any]:
+def _locked(connection: Connection, ids: Sequence[str]) -> dict[str, Any]:
     if not ids:
         return {}
     statement = _FENCE.where(payment.c.id.in_(ids)).order_by(payment.c.id).with_for_update()
-    return {row.id: row for row in await connection.execute(statement)}
+    return {row.id: row for row in connection.execute(statement)}
 
 
-async def _applied(connection: AsyncConnection, record: Record, stored: Any, rows: _Rows) -> Payment | Exception:
+def _applied(connection: Connection, record: Record, stored: Any, rows: _Rows) -> Payment | Exception:
     """Compare one record with its locked row and add what it writes to the rows."""
     before, after = record.decision.before, record.decision.payment
     entries = record.decision.entries
@@ -251,20 +292,21 @@ async def _applied(connection: AsyncConnection, record: Record, stored: Any, row
         current = (stored.claimed_by, stored.claim_no) == (before.claimed_by, before.claim_no)
     if not current:
         # A try whose COMMIT went through, though its answer was lost, left our very entry.
-        if entries and await _is_there(connection, entries[-1]):
-            return replace(
+        if entries and _is_there(connection, entries[-1]):
+            return evolved(
                 after, claimed_by=stored.claimed_by, claim_no=stored.claim_no, progress_claim=stored.progress_claim
             )
         return Fenced("the payment changed, or the claim was lost")
-    written = replace(
-        after,
-        claimed_by=stored.claimed_by if record.keeps_claim else None,
+    claim = (
+        stored.claimed_by if record.keeps_claim else None,
         # The stored one: a record from outside may have looked before the last claim.
-        claim_no=stored.claim_no,
-        progress_claim=stored.claim_no if entries else stored.progress_claim,
+        stored.claim_no,
+        stored.claim_no if entries else stored.progress_claim,
     )
-    row = row_of(written)
-    rows.moves.append({"at_id": written.id, **{f"to_{name}": row[name] for name in CHANGING}})
+    written = after
+    if (after.claimed_by, after.claim_no, after.progress_claim) != claim:
+        written = evolved(after, claimed_by=claim[0], claim_no=claim[1], progress_claim=claim[2])
+    rows.moves.append(moved_values_of(written))
     rows.add(record.decision, record.sealed)
     rows.stirs |= _free_now(written, record.decision)
     return written
@@ -276,9 +318,9 @@ def _free_now(written: Payment, decision: Decision) -> bool:
     return written.claimed_by is None and written.due_at is not None and now is not None and written.due_at <= now
 
 
-async def _is_there(connection: AsyncConnection, entry: Any) -> bool:
+def _is_there(connection: Connection, entry: Any) -> bool:
     statement = select(audit_entry.c.hash).where(
         audit_entry.c.chain_id == entry.chain_id, audit_entry.c.seq == entry.seq
     )
-    found = (await connection.execute(statement)).scalar()
+    found = connection.execute(statement).scalar()
     return found is not None and bytes(found) == entry.hash

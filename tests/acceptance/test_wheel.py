@@ -164,11 +164,12 @@ from orchestrator.store.access import Database
 
 async def upto(url, revision):
     database = Database(url)
-    async with database.engines.write.begin() as connection:
-        await connection.run_sync(lambda sync: command.upgrade(migrate.config(sync), revision))
+    def work(connection):
+        command.upgrade(migrate.config(connection), revision)
         row = {"digest": "d" * 64, "name": revision, "text": "<kept/>", "at": os.environ["KEPT_AT"]}
         at = ":at" if database.dialect == "sqlite" else "cast(cast(:at as text) as timestamptz)"
-        await connection.execute(text(f"insert into definition values (:digest, :name, :text, {at})"), row)
+        connection.execute(text(f"insert into definition values (:digest, :name, :text, {at})"), row)
+    await database.engines.write.run(work, begin=True)
     await database.close()
 
 async def main(urls):
@@ -180,8 +181,7 @@ async def main(urls):
         before = await migrate.check(url)
         after = await migrate.upgrade(url)
         database = Database(url)
-        async with database.engines.read.connect() as connection:
-            kept = (await connection.execute(text("select name from definition"))).scalars().all()
+        kept = await database.read(lambda it: it.scalars(text("select name from definition")).all())
         await database.close()
         told.append([revision, before.standing, after.standing, (await migrate.check(url)).fine, kept])
     print(json.dumps([revisions, told]))

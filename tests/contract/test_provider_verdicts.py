@@ -324,9 +324,12 @@ async def test_a_defect_in_reading_an_answer_is_unknown_and_not_sent_again(trans
     assert server.count(PHONE) == 1
 
 
-async def test_a_start_rides_a_fresh_connection_and_looks_share_a_kept_one(transport):
+async def test_a_start_rides_a_fresh_connection_if_the_account_says_so_and_looks_share_a_kept_one(transport):
     scripts = served(PHONE, answer(200, PHONE_SESSION)) | {STATUS: [answer(200, PAID)]}
-    async with RawServer(scripts) as server, pool(account(server.url, transport=transport)) as providers:
+    async with (
+        RawServer(scripts) as server,
+        pool(account(server.url, transport=transport, start_idle_s=0)) as providers,
+    ):
         for _ in range(3):
             await send(providers, Operation.START_SESSION)
             await send(providers, Operation.QUERY_STATUS)
@@ -336,10 +339,10 @@ async def test_a_start_rides_a_fresh_connection_and_looks_share_a_kept_one(trans
     assert len(by_path[STATUS]) == 1
 
 
-async def test_a_start_may_ride_an_idle_connection_if_the_account_says_so(transport):
+async def test_a_start_may_ride_a_connection_that_was_idle_for_a_moment(transport):
     async with (
         RawServer(served(PHONE, answer(200, PHONE_SESSION))) as server,
-        pool(account(server.url, transport=transport, start_idle_s=1.5)) as providers,
+        pool(account(server.url, transport=transport)) as providers,
     ):
         for _ in range(3):
             assert (await send(providers, Operation.START_SESSION)).kind is ANSWERED

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("tests.crash.cells", "orchestrator.cli.run", "orchestrator.sandbox", "asyncpg", "aiosqlite", "aiohttp")
+HEAVY = ("tests.crash.cells", "orchestrator.cli.run", "orchestrator.sandbox", "asyncpg", "aiohttp")
 """Imported before the first fork."""
 FAILED = 70
 """The exit status of a child that ended by an exception."""

@@ -61,6 +61,11 @@ class Round:
         return [body for body in self.bodies if body["seq"] > self.taken_at and body["actor"] == self.was]
 
     @property
+    def decides(self) -> bool:
+        """Whether it was stopped before it recorded a decision, which the fence must refuse."""
+        return self.key[1] is Moment.BEFORE and bool(self.cell.point.trigger)
+
+    @property
     def learnt(self) -> bool:
         """Whether it had an answer, and nobody had recorded it."""
         sent = self.cell.name in ANSWERED
@@ -126,7 +131,7 @@ class Graves(Estate):
         lines = [json.loads(line) for line in self.log(made.key).read_text().splitlines() if line.startswith("{")]
         made.events = [line["event"] for line in lines]
         made.outcome = await self.outcome(made.key)
-        known = made.told or not made.learnt
+        known = (made.told or not made.learnt) and (not made.decides or "claim.fenced" in made.events)
         return known and "worker.lapsed" in made.events and made.outcome == self.cell(made.key).end(made.key[1])
 
 
@@ -149,7 +154,7 @@ async def test_a_worker_that_slept_past_its_claim_decides_nothing_and_forgets_no
     assert decided == []
     assert [each.name for each in learnt if not each.told] == []
     assert [(each.name, each.outcome) for each in made.rounds if each.outcome != each.cell.end(each.key[1])] == []
-    fenced = [each for each in made.rounds if each.key[1] is Moment.BEFORE and each.cell.point.trigger]
+    fenced = [each for each in made.rounds if each.decides]
     assert [each.name for each in fenced if "claim.fenced" not in each.events] == []
     assert max(made.sandbox.stats()["digital_sessions_per_reference"].values()) == 1
     assert made.findings == ()

@@ -192,6 +192,9 @@ class Memory:
     async def living(self, *, since: datetime) -> int:
         return sum(beat >= since for beat in self.workers.values())
 
+    async def lapsed(self, *, before: datetime) -> bool:
+        return any(beat < before for beat in self.workers.values())
+
     async def retire(self, worker_id: str, *, now: datetime) -> None:
         del now
         for one in await self.claimed(worker_id):
@@ -230,7 +233,7 @@ class Memory:
         ][:limit]
         for one in freed:
             share = int.from_bytes(hashlib.sha256(one.id.encode()).digest()[:4], "big") / 2**32
-            again = now + timedelta(seconds=jitter_s * share)
+            again = min(one.due_at or now + timedelta(seconds=jitter_s), now + timedelta(seconds=jitter_s * share))
             over = one.ended and one.watch_until is None
             self.payments[one.id] = replace(one, claimed_by=None, due_at=one.due_at if over else again)
         return len(freed)

@@ -56,7 +56,7 @@ def test_no_session_is_started_twice() -> None:
 
 
 def test_a_store_that_ignores_its_incarnation_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def demand(self: Witness, connection: object) -> None:
+    def demand(self: Witness, connection: object) -> None:
         del self, connection
 
     monkeypatch.setattr(Witness, "demand", demand)

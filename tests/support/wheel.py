@@ -141,9 +141,9 @@ def told(wheel: Path) -> Message:
 
 
 def needed(wheel: Path) -> set[str]:
-    """What the wheel asks for with its PostgreSQL drivers, and all that asks for in turn."""
+    """What the wheel asks for with the drivers for PostgreSQL and of hosts on SQLite, and all that asks for in turn."""
     found: set[str] = set()
-    waiting = list(_asked(told(wheel).get_all("Requires-Dist") or (), {"postgresql"}))
+    waiting = list(_asked(told(wheel).get_all("Requires-Dist") or (), {"postgresql", "sqlite"}))
     while waiting:
         name, extras = waiting.pop()
         key = f"{name}[{','.join(sorted(extras))}]"

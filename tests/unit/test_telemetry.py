@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 import structlog
 
-from orchestrator import events, telemetry
+from orchestrator import events, shown, telemetry
 from orchestrator.events import ALWAYS, EVENTS, LEVELS
 from orchestrator.privacy.guard import REMOVED
 from orchestrator.privacy.secret import Secret
@@ -164,7 +164,7 @@ def test_a_circle_of_causes_ends(lines):
     one, two = ValueError(), KeyError()
     one.__cause__, two.__cause__ = two, one
     emit("handler.failed", error=one)
-    assert len(lines()[0]["causes"]) == telemetry.MOST_FRAMES - 1
+    assert len(lines()[0]["causes"]) == shown.MOST_FRAMES - 1
 
 
 async def test_lines_of_a_task_carry_what_was_bound_around_it(lines):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.audit import Report, verify
+from orchestrator.audit.lines import entry_line
 from orchestrator.audit.log import Evidence
 from orchestrator.audit.sealer import Sealer
 from orchestrator.clock import SystemClock
@@ -23,7 +24,6 @@ from orchestrator.domain.payment import Channel
 from orchestrator.domain.starting import intend
 from orchestrator.privacy.signing import SigningKey
 from orchestrator.records import Birth, Record
-from orchestrator.sealing import EntryLines
 from orchestrator.sinks import FileSink, HashLines
 from orchestrator.store import SqlStore
 from tests.integration.store.conftest import new_schema, postgresql_url
@@ -65,7 +65,7 @@ class Estate:
     sink: Path
 
     def store(self) -> SqlStore:
-        lines = EntryLines(HashLines(FileSink(self.sink), pytest.fail))
+        lines = HashLines(FileSink(self.sink), entry_line, pytest.fail)
         return SqlStore(self.url, lines=lines)
 
     def sealer(self, store: SqlStore, key: SigningKey = KEY) -> Sealer:

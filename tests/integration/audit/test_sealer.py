@@ -280,7 +280,7 @@ async def test_a_syslog_server_hears_leaves_and_checkpoints(estate: Estate, tmp_
 
 async def test_hashes_that_can_not_be_written_are_told_once_and_stop_nothing(tmp_path: Path) -> None:
     told: list[str] = []
-    waiting = HashLines(FileSink(tmp_path / "away" / "sink"), told.append)
+    waiting = HashLines(FileSink(tmp_path / "away" / "sink"), bytes, told.append)
     for _ in range(2):
         waiting.add([b"{}"])
         await waiting.flush()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy import Connection
 
 from orchestrator import Orchestrator, Unavailable
 from orchestrator.domain.errors import Fenced
@@ -43,9 +44,11 @@ class Trouble:
 
 async def pages(orchestrator: Orchestrator, most: int) -> int:
     """Let the file have at most so many pages, or none more than now; give how many it may have."""
-    async with orchestrator.store.database.engines.write.connect() as connection:
-        found = await connection.exec_driver_sql(f"pragma max_page_count = {most}")
-        return int(found.scalar_one())
+
+    def work(connection: Connection) -> int:
+        return int(connection.exec_driver_sql(f"pragma max_page_count = {most}").scalar_one())
+
+    return await orchestrator.store.database.aside(work)
 
 
 def small_disk(template: Path, directory: Path) -> Trouble:
@@ -114,7 +117,7 @@ async def test_nothing_is_sent_without_its_intent_while_no_write_is_taken_and_al
             # On a busy machine a claim may lapse in the middle of it.
             assert {type(error) for verb, error in store.raised if verb in wanted} <= {Unavailable, Fenced}
             if kind in ("sqlite", "disk full"):
-                assert any("no room left on its disk" in str(error) for _, error in store.raised)
+                assert any("no room left on its disk" in str(error) for _, error in store.raised), store.raised
             if kind != "sqlite":
                 assert sandbox.stats()["session_calls"] == 0
                 async with asyncio.timeout(30):

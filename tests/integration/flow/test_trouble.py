@@ -454,7 +454,7 @@ async def test_a_database_that_turns_read_only_in_the_middle_costs_nothing_but_t
 ) -> None:
     async with troubled(frozen, tmp_path) as (orchestrator, store), orchestrator.worker():
         refusing = False
-        engine = store.store._database.engines.write.sync_engine
+        engine = store.store._database.engines.write.engine
 
         def checkout(connection: Any, *_rest: Any) -> None:
             cursor = connection.cursor()

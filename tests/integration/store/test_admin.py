@@ -92,8 +92,8 @@ async def test_a_note_that_loses_its_number_to_one_without_the_lock_takes_the_ne
     stale = [(0, NO_HASH), (0, NO_HASH)]
     real = admin._locked
 
-    async def late(connection: Any, chain_id: str) -> tuple[int, bytes]:
-        return stale.pop() if stale else await real(connection, chain_id)
+    def late(connection: Any, chain_id: str) -> tuple[int, bytes]:
+        return stale.pop() if stale else real(connection, chain_id)
 
     await other.append(notes(DAY, 1))
     monkeypatch.setattr(admin, "_locked", late)
@@ -107,7 +107,7 @@ async def test_a_chain_that_is_always_taken_is_unavailable_and_changes_nothing(
 ) -> None:
     from orchestrator.store import admin
 
-    async def stale(_connection: Any, _chain_id: str) -> tuple[int, bytes]:
+    def stale(_connection: Any, _chain_id: str) -> tuple[int, bytes]:
         return 0, NO_HASH
 
     await store.append(notes(DAY, 1))

@@ -30,7 +30,7 @@ async def stores(url: str, count: int) -> AsyncIterator[list[SqlStore]]:
 
 def errors_of(store: SqlStore) -> list[str]:
     seen: list[str] = []
-    engine = store._database.engines.write.sync_engine
+    engine = store._database.engines.write.engine
     event.listen(
         engine, "handle_error", lambda told: seen.append(str(getattr(told.original_exception, "sqlstate", None)))
     )
@@ -92,8 +92,9 @@ async def test_a_claim_passes_over_what_somebody_else_is_writing(postgresql: str
     async with stores(postgresql, 1) as [store]:
         busy, free = [await store.submit(each) for each in births(2)]
         await store.register("w1", origin="h", version="1", now=T0)
-        async with store._database.engines.write.begin() as writing:
-            await writing.execute(text("select id from payment where id = :id for update"), {"id": busy.id})
+        locked = text("select id from payment where id = :id for update")
+        async with store._database.engines.write.bound() as writing:
+            assert await writing.run(lambda connection: connection.scalar(locked, {"id": busy.id})) == busy.id
             # Would wait for ever if it waited at all: the lock is given back only below.
             taken = await store.claim("w1", now=T0, limit=9, accounts=["emea"], machine_versions=[1])
         assert [payment.id for payment in taken] == [free.id]

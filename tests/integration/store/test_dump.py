@@ -82,11 +82,8 @@ async def test_a_dump_that_is_restored_verifies_and_still_refuses(
         again = await store.submit(birth("NEW"))
         await store.record(outside(again, "authorize", due=at(9)))
     database = Database(target)
-    async with database.engines.read.connect() as connection:
-        switches = await connection.exec_driver_sql(
-            "select tgname, cast(tgenabled as text) from pg_trigger where not tgisinternal"
-        )
-        found = {row[0]: row[1] for row in switches}
+    switches = "select tgname, cast(tgenabled as text) from pg_trigger where not tgisinternal"
+    found = {row[0]: row[1] for row in await database.read(lambda it: it.exec_driver_sql(switches).all())}
     assert len(found) > 10
     assert set(found.values()) == {"A"}
     for lie in ("delete from audit_entry", "update payment set state = 'completed'", "truncate checkpoint"):

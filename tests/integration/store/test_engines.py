@@ -5,7 +5,7 @@ import sqlite3
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from orchestrator.domain.errors import ConfigurationError, Conflict, Unavailable
 from orchestrator.store import SqlStore, engines
@@ -19,11 +19,12 @@ PROMISED = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_
 @pytest.mark.parametrize("which", ["write", "read"])
 async def test_every_sqlite_connection_keeps_the_promises(sqlite_url: str, which: str) -> None:
     made = open_engines(parsed(sqlite_url))
-    async with getattr(made, which).connect() as connection:
-        found = {
-            pragma: (await connection.execute(text(f"pragma {pragma}"))).scalar()
-            for pragma in (*PROMISED, "query_only", "trusted_schema")
-        }
+
+    def work(connection: Connection) -> dict[str, Any]:
+        asked = (*PROMISED, "query_only", "trusted_schema")
+        return {pragma: connection.scalar(text(f"pragma {pragma}")) for pragma in asked}
+
+    found = await getattr(made, which).run(work, begin=False)
     await made.dispose()
     assert found.pop("query_only") == int(which == "read")
     assert found.pop("trusted_schema") == int(not _may_distrust())
@@ -33,9 +34,9 @@ async def test_every_sqlite_connection_keeps_the_promises(sqlite_url: str, which
 @direct_only  # the role's own settings count there
 async def test_postgresql_connections_speak_utc_and_the_trail_is_synchronous(postgresql: str) -> None:
     made = open_engines(parsed(postgresql))
-    async with made.write.connect() as connection:
-        assert (await connection.execute(text("show timezone"))).scalar() == "UTC"
-        assert (await connection.execute(text("show synchronous_commit"))).scalar() == "on"
+    async with made.write.bound() as bound:
+        assert await bound.run(lambda connection: connection.scalar(text("show timezone"))) == "UTC"
+        assert await bound.run(lambda connection: connection.scalar(text("show synchronous_commit"))) == "on"
     await made.dispose()
 
 
@@ -184,8 +185,7 @@ async def test_the_same_birth_in_two_host_transactions_is_one(postgresql: str) -
 async def _blocked(store: SqlStore) -> bool:
     waiting = text("select count(*) from pg_locks l join pg_stat_activity a using (pid)"
                    " where not l.granted and a.usename = current_user")  # fmt: skip
-    async with store._database.engines.read.connect() as connection:
-        return bool((await connection.execute(waiting)).scalar())
+    return bool(await store.database.read(lambda connection: connection.scalar(waiting)))
 
 
 async def test_a_birth_that_waited_for_the_same_birth_elsewhere_is_that_one(postgresql: str) -> None:

@@ -167,11 +167,8 @@ async def test_a_silent_connection_is_asked_for_a_sign_of_life(
 
 
 async def _asked(store: SqlStore) -> bool:
-    async with store._database.engines.read.connect() as connection:
-        found = await connection.exec_driver_sql(
-            "select count(*) from pg_stat_activity where usename = current_user and query = 'select 1'"
-        )
-        return bool(found.scalar())
+    asked = "select count(*) from pg_stat_activity where usename = current_user and query = 'select 1'"
+    return bool(await store.database.read(lambda connection: connection.exec_driver_sql(asked).scalar()))
 
 
 @pytest.mark.parametrize("url", ["sqlite:///absent.db", "postgresql+psycopg://u@localhost:1/d?pooled=true"])

@@ -27,19 +27,15 @@ HEAD = migrate.head()
 
 async def found(url: str) -> str:
     database = Database(url)
-    digest = await database.read(_digest)
+    digest = await database.read(lambda connection: digest_of(inventory_of(connection)))
     await database.close()
     return digest
 
 
-async def _digest(connection: object) -> str:
-    return digest_of(await inventory_of(connection))  # type: ignore[arg-type]
-
-
 async def records(url: str) -> list[tuple[str, str]]:
     database = Database(url)
-    async with database.engines.read.connect() as connection:
-        rows = (await connection.execute(text("select revision, digest from schema_record order by id"))).all()
+    every = text("select revision, digest from schema_record order by id")
+    rows = await database.read(lambda connection: connection.execute(every).all())
     await database.close()
     return [tuple(row) for row in rows]
 
@@ -191,11 +187,8 @@ async def test_the_record_is_append_only(url: str, statement: str) -> None:
     database = Database(url)
     before = await records(url)
 
-    async def work(connection: object) -> None:
-        await connection.exec_driver_sql(statement)  # type: ignore[attr-defined]
-
     with pytest.raises(IntegrityViolated, match="tr_schema_record_append_only"):
-        await database.write(work)
+        await database.write(lambda connection: connection.exec_driver_sql(statement))
     await database.close()
     assert await records(url) == before
     assert len(before) == 1

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.util import await_only
 
 from orchestrator.domain.errors import ConfigurationError, Conflict, Unavailable, WentBack
 from orchestrator.mark import Mark, MarkFile
 from orchestrator.records import Record
-from orchestrator.store import SqlStore
+from orchestrator.store import SqlStore, incarnation
 from orchestrator.store.incarnation import UNSET, Witness
 from orchestrator.store.restored import begin_anew
 from tests.integration.store.conftest import DRIVER, host_engine, no_wait
@@ -75,7 +76,8 @@ async def noticed(work: Any) -> str:
 
 
 async def rows(store: SqlStore, statement: str) -> list[Any]:
-    return [tuple(row) for row in await store.database.read(lambda connection: connection.execute(text(statement)))]
+    found = await store.database.read(lambda connection: connection.execute(text(statement)).all())
+    return [tuple(row) for row in found]
 
 
 async def test_nothing_is_written_to_a_copy_that_was_put_back_until_a_person_says_so(
@@ -198,6 +200,30 @@ async def test_whoever_notices_leaves_word_for_those_who_can_not(fleet: Fleet, p
     assert [(owner, why, bool(still)) for owner, why, still in told] == [("ada", "the disk broke", False)]
 
 
+async def test_a_word_that_comes_after_the_new_life_is_not_left(
+    postgresql_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = await rewind.postgresql(postgresql_host, DRIVER)  # a file is locked between look and word
+    async with AsyncExitStack() as stack:
+        fleet = Fleet(past, tmp_path, stack)
+        knows = await fleet.opened()
+        await past.copy()
+        await knows.submit(birth("LOST"))
+        await past.put_back()
+        leave = incarnation._leave_word
+
+        def late(*args: Any) -> None:
+            await_only(fleet.restored())
+            leave(*args)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(incarnation, "_leave_word", late)
+            assert await noticed(knows.submit(birth("NEW"))) == LOST
+
+        assert (await knows.submit(birth("NEW"))).version == 1
+        assert await rows(knows, "select count(*) from control_failure") == [(0,)]
+
+
 async def test_what_is_written_together_is_refused_together(fleet: Fleet, past: Rewindable) -> None:
     store = await fleet.opened()
     await store.submit(birth("OLD"))
@@ -286,7 +312,7 @@ async def test_one_statement_more_is_all_that_a_write_pays(url: str) -> None:
 
 async def statements(store: SqlStore, one: Any) -> list[str]:
     seen: list[str] = []
-    engine = store.database.engines.write.sync_engine
+    engine = store.database.engines.write.engine
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         seen.append(statement)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.domain.decision import Walk
@@ -81,14 +81,16 @@ def following(last: Entry, kind: str, element: str, value: object) -> dict[str, 
 
 
 async def refusal(store: SqlStore, row: dict[str, Any]) -> str:
-    async with store.database.engines.write.connect() as connection:
+    def work(connection: Connection) -> str:
         try:
-            await connection.execute(insert(audit_entry), [row])
+            connection.execute(insert(audit_entry), [row])
         except DBAPIError as error:
             return str(error.orig).split("\n", 1)[0]
         finally:
-            await connection.rollback()
-    return ""
+            connection.rollback()
+        return ""
+
+    return await store.database.engines.write.run(work, begin=False)
 
 
 async def test_no_kind_of_event_can_leave_out_one_of_the_six_elements(store: SqlStore) -> None:

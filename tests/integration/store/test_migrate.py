@@ -45,9 +45,12 @@ async def empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 async def run(url: str, *statements: str) -> None:
     database = Database(url)
-    async with database.engines.write.begin() as connection:
+
+    def work(connection: Connection) -> None:
         for statement in statements:
-            await connection.exec_driver_sql(statement)
+            connection.exec_driver_sql(statement)
+
+    await database.engines.write.run(work, begin=True)
     await database.close()
 
 
@@ -58,8 +61,7 @@ async def upgraded_to(url: str, revision: str) -> None:
     def work(connection: Connection) -> None:
         migrate.command.upgrade(migrate.config(connection), revision)
 
-    async with database.engines.write.begin() as connection:
-        await connection.run_sync(work)
+    await database.engines.write.run(work, begin=True)
     await database.close()
 
 
@@ -108,18 +110,10 @@ async def test_looking_at_a_missing_file_does_not_make_it(tmp_path: Path) -> Non
 async def test_autogenerate_finds_nothing_to_do(empty: str) -> None:
     await migrate.upgrade(empty)
     database = Database(empty)
-    async with database.engines.read.connect() as connection:
-        found = await connection.run_sync(
-            lambda sync: compare_metadata(
-                MigrationContext.configure(
-                    sync,
-                    opts={
-                        "include_object": lambda item, name, kind, reflected, other: kind != "table" or name in TABLES,
-                    },
-                ),
-                metadata,
-            )
-        )  # fmt: skip
+    ours = {"include_object": lambda item, name, kind, reflected, other: kind != "table" or name in TABLES}
+    found = await database.read(
+        lambda connection: compare_metadata(MigrationContext.configure(connection, opts=ours), metadata)
+    )
     await database.close()
     assert found == []
 
@@ -221,20 +215,18 @@ async def test_a_hosts_own_tables_and_alembic_are_undisturbed(empty: str) -> Non
     assert (await migrate.upgrade(empty)).fine
     assert (await migrate.check(empty)).fine
     database = Database(empty)
-    async with database.engines.read.connect() as connection:
-        assert (await connection.execute(text("select version_num from alembic_version"))).scalar() == "host1"
+    assert await database.read(lambda it: it.scalar(text("select version_num from alembic_version"))) == "host1"
     await database.close()
 
 
 async def test_there_is_no_way_down(sqlite_url: str) -> None:
     database = Database(sqlite_url)
 
-    def down(connection: object) -> None:
-        downgrade(migrate.config(connection), "base")  # type: ignore[arg-type]
+    def down(connection: Connection) -> None:
+        downgrade(migrate.config(connection), "base")
 
-    async with database.engines.write.connect() as connection:
-        with pytest.raises(RuntimeError, match="never dropped"):
-            await connection.run_sync(down)
+    with pytest.raises(RuntimeError, match="never dropped"):
+        await database.engines.write.run(down, begin=False)
     await database.close()
     assert (await migrate.check(sqlite_url)).fine
 

@@ -73,7 +73,7 @@ async def test_an_ended_payments_data_goes_with_its_entry_and_once(store: SqlSto
     kept = await ended(store, "PAID-2")
     told: list[str] = []
 
-    async def tell(payment_id: str, _: Any) -> None:
+    def tell(payment_id: str, _: Any) -> None:
         told.append(payment_id)
 
     ada = context(9, actor="ada")
@@ -122,7 +122,7 @@ async def test_of_several_payments_all_are_erased_or_none(store: SqlStore) -> No
 async def test_an_erasure_that_cannot_be_told_outside_does_not_happen(store: SqlStore) -> None:
     payment = await ended(store, "PAID-1")
 
-    async def tell(_payment: str, _at: Any) -> None:
+    def tell(_payment: str, _at: Any) -> None:
         raise ControlFailed("erasure", "the file is gone")
 
     with pytest.raises(ControlFailed):
@@ -184,7 +184,7 @@ async def test_retention_empties_the_log_of_what_it_erased_before_it_failed(stor
         await ended(store, f"OLD-{number}")
     heard: list[str] = []
 
-    async def tell(payment: str, _at: Any) -> None:
+    def tell(payment: str, _at: Any) -> None:
         if heard:
             raise ControlFailed("erasure", "the file is gone")
         heard.append(payment)

@@ -13,7 +13,7 @@ from orchestrator.store.incarnation import Witness
 from tests.integration.store.conftest import direct_only
 from tests.integration.store.makers import T0, at, birth, held, outside
 
-SMALL = ("worker", "due", "incarnation", "control_failure", "CONSTANT")
+SMALL = ("worker", "due", "incarnation", "control_failure", "CONSTANT", "(subquery-1)")
 """Tables of a few rows for ever, and what a statement itself has made."""
 Verb = Callable[[SqlStore], Awaitable[Any]]
 VERBS: dict[str, Verb] = {
@@ -55,9 +55,9 @@ async def test_no_verb_scans_a_table_that_grows(sqlite_url: str, verb: str) -> N
     async with SqlStore(sqlite_url, witness=lambda file: Witness(None, file, lambda *_: None)) as store:
         await store.register("w1", origin="h", version="1", now=T0)
         await store.submit(birth("INV-1"))
-        for engine in (store._database.engines.write, store._database.engines.read):
+        for way in (store._database.engines.write, store._database.engines.read):
             event.listen(
-                engine.sync_engine,
+                way.engine,
                 "before_cursor_execute",
                 lambda _c, _cursor, sql, values, _context, many: heard.append((sql, values[0] if many else values)),
             )
@@ -79,7 +79,7 @@ async def test_the_open_payments_are_not_looked_for_among_all_that_ever_were(sql
     async with SqlStore(sqlite_url) as store:
         heard: list[tuple[str, Any]] = []
         event.listen(
-            store._database.engines.read.sync_engine,
+            store._database.engines.read.engine,
             "before_cursor_execute",
             lambda _c, _cursor, sql, values, _context, _many: heard.append((sql, values)),
         )

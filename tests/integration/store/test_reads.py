@@ -2,10 +2,11 @@
 
 import asyncio
 import sqlite3
+import threading
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from orchestrator.domain.errors import IntegrityViolated, InvalidInput, Unavailable
 from orchestrator.domain.outcome import MoneyFact
@@ -159,7 +160,8 @@ async def test_every_entry_waits_to_be_sealed(store: SqlStore) -> None:
     await some(store)
     await store.append(notes("admin-x", 2))
     async with store.snapshot() as moment:
-        waiting = (await moment._connection.execute(text("select chain_id, seq from unsealed order by 1, 2"))).all()
+        every = text("select chain_id, seq from unsealed order by 1, 2")
+        waiting = await moment._bound.run(lambda connection: connection.execute(every).all())
     assert [tuple(row) for row in waiting] == [(entry.chain_id, entry.seq) async for entry in store.all_entries()]
 
 
@@ -171,9 +173,9 @@ async def test_the_views_say_what_happened_and_nothing_sealed(store: SqlStore) -
     steps = walk(payment, "authorize", "start_session").step("observe", verdict=verdict, money=MoneyFact.UNKNOWN)
     stored = await store.record(Record(steps.due(None), held_claim=False))
     async with store.snapshot() as moment:
-        connection = moment._connection
-        row = (await connection.execute(text("select * from v_payment"))).mappings().one()
-        lines = (await connection.execute(text("select * from v_timeline order by payment_id, seq"))).mappings().all()
+        now, before = text("select * from v_payment"), text("select * from v_timeline order by payment_id, seq")
+        row = await moment._bound.run(lambda connection: connection.execute(now).mappings().one())
+        lines = await moment._bound.run(lambda connection: connection.execute(before).mappings().all())
     assert (row["id"], row["state"], row["amount_minor"], row["currency"], row["money"]) == (
         payment.id, "session_started", 1240, "GBP", "unknown",
     )  # fmt: skip
@@ -215,7 +217,31 @@ async def test_readers_do_not_wait_for_a_writer(sqlite_url: str) -> None:
 async def test_reads_cannot_write(sqlite_url: str) -> None:
     async with SqlStore(sqlite_url) as store, store.snapshot() as moment:
         with pytest.raises(Exception, match="readonly"):
-            await moment._connection.execute(text("delete from worker"))
+            await moment._bound.run(lambda connection: connection.execute(text("delete from worker")))
+
+
+async def test_a_moment_whose_reader_goes_away_keeps_its_connection_until_the_read_is_over(sqlite_url: str) -> None:
+    reading, go, closed = threading.Event(), threading.Event(), list[bool]()
+
+    def slow(connection: Connection) -> None:
+        reading.set()
+        go.wait(30)
+        closed.append(connection.closed)
+
+    async def look(store: SqlStore) -> None:
+        async with store.database.snapshot() as bound:
+            await bound.run(slow)
+
+    async with SqlStore(sqlite_url) as store:
+        task = asyncio.create_task(look(store))
+        await asyncio.to_thread(reading.wait, 30)
+        task.cancel()
+        for _ in range(20):
+            await store.ping()
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert closed == [False]
 
 
 async def test_published_definitions_and_sealed_data_are_known_about(store: SqlStore) -> None:

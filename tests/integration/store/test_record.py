@@ -27,7 +27,7 @@ async def claimed(store: SqlStore, count: int = 1, worker: str = "w1") -> list[P
 @contextmanager
 def commits(store: SqlStore) -> Iterator[list[int]]:
     counted: list[int] = []
-    engine = store._database.engines.write.sync_engine
+    engine = store._database.engines.write.engine
     listener = lambda _connection: counted.append(1)  # noqa: E731 - an event wants one callable to remove
     event.listen(engine, "commit", listener)
     yield counted
@@ -37,7 +37,7 @@ def commits(store: SqlStore) -> Iterator[list[int]]:
 @contextmanager
 def lost_commits(store: SqlStore, count: int, *, effect: bool) -> Iterator[None]:
     """Let the next commits fail for us: after they were done, or before."""
-    dialect = store._database.engines.write.sync_engine.dialect
+    dialect = store._database.engines.write.engine.dialect
     original, left = dialect.do_commit, [count]
 
     def commit(connection: Any) -> None:

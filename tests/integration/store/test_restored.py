@@ -31,7 +31,8 @@ async def anew(url: str, sink: MarkFile | None = None, life: str = LIFE) -> Rest
 
 
 async def rows(store: SqlStore, statement: str) -> list[Any]:
-    return [tuple(row) for row in await store.database.read(lambda connection: connection.execute(text(statement)))]
+    found = await store.database.read(lambda connection: connection.execute(text(statement)).all())
+    return [tuple(row) for row in found]
 
 
 async def submitted(store: SqlStore, count: int) -> Sequence[Payment]:
@@ -125,7 +126,7 @@ async def test_a_crash_before_the_new_lifes_commit_leaves_everything_held_and_th
     sink.write(Mark("9" * 32))
     await submitted(store, 2)
 
-    async def dies(*_: Any) -> None:
+    def dies(*_: Any) -> None:
         raise ConnectionResetError
 
     with monkeypatch.context() as patched:

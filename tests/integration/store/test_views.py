@@ -44,13 +44,15 @@ PINNED = {
 
 async def rows(store: SqlStore, statement: str) -> list[dict[str, Any]]:
     async with store.snapshot() as moment:
-        return [dict(row) for row in (await moment._connection.execute(text(statement))).mappings()]
+        found = await moment._bound.run(lambda connection: connection.execute(text(statement)).mappings().all())
+    return [dict(row) for row in found]
 
 
 @pytest.mark.parametrize("view", PINNED)
 async def test_the_columns_of_a_view_are_pinned(store: SqlStore, view: str) -> None:
     async with store.snapshot() as moment:
-        found = list((await moment._connection.execute(text(f"select * from {view}"))).keys())
+        every = text(f"select * from {view}")
+        found = await moment._bound.run(lambda connection: list(connection.execute(every).keys()))
     assert found == PINNED[view].split() == list(COLUMNS[view])
 
 

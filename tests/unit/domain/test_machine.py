@@ -1,10 +1,11 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from transitions import MachineError
 
 from orchestrator.domain import machine
-from orchestrator.domain.machine import MACHINE, Operation, edges, next_state, planned
+from orchestrator.domain.machine import MACHINE, Operation, allows, edges, next_state, planned
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.payment import ENDED, HoldReason, State
 from tests.unit.domain.story import (
@@ -171,3 +172,28 @@ def test_the_operations_and_guards_are_the_machines_own_data():
     assert all(table[trigger] == (operation, guards) for trigger, operation, guards in own)
     assert {row.operation for row in machine.TABLE} - {None} == set(Operation)
     assert all(row.does for row in machine.TABLE)
+
+
+@pytest.mark.parametrize("trigger", sorted(MACHINE.events))
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"hold": HoldReason.REVIEW},
+        {"cancel_requested": True},
+        {"open_attempt": 1, "attempts": 1},
+        {"open_attempt": 1, "attempts": 2},
+        {"outcome": Outcome.PAID, "session_id": "s"},
+        {"watch_until": fresh().created_at, "session_id": "s"},
+    ],
+)
+def test_the_librarys_own_trigger_answers_alike(trigger, state, changes):
+    payment, cursor = replace(free(state), **changes), SimpleNamespace(state=state.value)
+    try:
+        moved = MACHINE.events[trigger].trigger(cursor, payment=payment)
+        expected = State(cursor.state) if moved else None
+    except MachineError:
+        expected = None
+
+    assert (next_state(payment, trigger) if allows(payment, trigger) else None) is expected
