@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SUDO ?= $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help demo test simulate coverage prove check lint types architecture generated fix diagrams pictures lock clean
+.PHONY: help demo test simulate coverage prove bench profile check lint types architecture generated fix diagrams pictures lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,6 +47,14 @@ prove: $(READY) ## kill, stop and replace workers and databases with the full nu
 	ORCHESTRATOR_PROVE_RESULTS=$(PROVEN) ORCHESTRATOR_TEST_FULL=1 $(BIN)/python -m pytest -s tests/integration/privacy tests/integration/audit/test_sealer.py tests/unit/privacy
 	ORCHESTRATOR_PROVE_RESULTS=$(PROVEN) $(BIN)/python -m tests.simulation --seeds 20000 --processes 2
 	$(BIN)/python -m tests.support.quality $(PROVEN)
+
+BENCHMARKS ?= end_to_end naive hand_over_latency recovery waiting history verify overload
+
+bench: $(READY) ## every benchmark, two hours on two cores; BENCHMARKS="end_to_end naive" chooses, one JSON line a configuration
+	for each in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$each $(ARGS); done
+
+profile: $(READY) ## where a payment's CPU goes, by part; DATABASE=postgresql
+	$(BIN)/python -m benchmarks.profile --database $(DATABASE) $(ARGS)
 
 test-pgbouncer: $(READY) ## the store's tests over psycopg through pgbouncer in transaction mode; installs it on Debian
 	@test -n "$$(PATH="$$PATH:/usr/sbin" command -v pgbouncer)" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --no-install-recommends pgbouncer; }
