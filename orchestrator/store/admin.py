@@ -23,6 +23,7 @@ from orchestrator.records import Pause
 from orchestrator.store.access import Database
 from orchestrator.store.faults import Refused, Silent, unavailable
 from orchestrator.store.hints import hint
+from orchestrator.store.prepared import Prepared
 from orchestrator.store.registers import account_pause
 from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, row_of_entry
 from orchestrator.store.schema import audit_entry, definition, unsealed
@@ -31,6 +32,8 @@ Change = Callable[[Connection], bool]
 """What a note is about, in the note's own transaction; `False` when there is nothing to change, and so to note."""
 
 MOST_NOTES = 10_000
+_PAUSES = tuple(account_pause.c[name] for name in ("account", "person", "reason", "paused_at"))
+_PAUSED = Prepared(select(*_PAUSES).order_by(account_pause.c.account), _PAUSES)
 _RACES = 20
 _OPEN = "open"
 _TAKEN = ("pk_audit_entry", "uq_audit_entry_head")
@@ -166,11 +169,9 @@ class Admin:
         Raises:
             Unavailable: The database does not answer.
         """
-        statement = select(account_pause).order_by(account_pause.c.account)
 
         def work(connection: Connection) -> dict[str, Pause]:
-            rows = connection.execute(statement).mappings()
-            return {row["account"]: Pause(row["person"], row["reason"], row["paused_at"]) for row in rows}
+            return {row[0]: Pause(row[1], row[2], row[3]) for row in _PAUSED.rows(connection)}
 
         return await self._database.read(work)
 

@@ -9,12 +9,26 @@ is not in the table is nobody's, whatever became of it. Next: `reads`.
 import hashlib
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ClauseElement,
+    Connection,
+    Integer,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy import text as sql
 
 from orchestrator.domain.payment import ENDED, Payment
 from orchestrator.store.hints import hint
+from orchestrator.store.prepared import Prepared, within
 from orchestrator.store.rows import made_of
 from orchestrator.store.schema import payment, worker
 from orchestrator.store.stalled import end_stalled
@@ -138,17 +152,13 @@ class Claims(Writes):
 
         Crash: claimed payments whose worker is gone are freed by `reap`.
         """
-        due = _due(worker_id, now, accounts, machine_versions).limit(limit)
-        due_ids = due.with_for_update(skip_locked=True, of=payment).cte("due")
-        statement = (
-            update(payment)
-            .where(payment.c.id.in_(select(due_ids.c.id)))
-            .values(claimed_by=worker_id, claim_no=payment.c.claim_no + 1)
-            .returning(*payment.columns)
-        )
+        given = {
+            "worker_id": worker_id, "now": now, "most": limit, "accounts": sorted(accounts),
+            "versions": sorted(machine_versions),
+        }  # fmt: skip
 
         def work(connection: Connection) -> Sequence[Payment]:
-            taken = map(made_of, connection.execute(statement))
+            taken = map(made_of, _CLAIM.rows(connection, **given))
             return sorted(taken, key=lambda payment_: (payment_.due_at or now, payment_.id))
 
         return await self.act(work, again=False)
@@ -250,15 +260,28 @@ def _share(payment_id: str) -> float:
     return int.from_bytes(hashlib.sha256(payment_id.encode()).digest()[:4], "big") / 2**32
 
 
-def _due(worker_id: str, now: datetime, accounts: Collection[str], versions: Collection[int]) -> Select[Any]:
-    """Select what the worker may take, the longest due first; nothing for a worker that is gone."""
-    return (
+def _claim(dialect: str) -> ClauseElement:
+    """Take what the worker may take, the longest due first; nothing for a worker that is gone."""
+    due = (
         select(payment.c.id)
         .where(
-            payment.c.due_at.is_not(None), payment.c.due_at <= now, payment.c.claimed_by.is_(None),
+            payment.c.due_at.is_not(None), payment.c.due_at <= bindparam("now"), payment.c.claimed_by.is_(None),
             # An expression: SQLite would look through all that the account ever had, and sort it.
-            func.coalesce(payment.c.account, "").in_(accounts), payment.c.machine_version.in_(versions),
-            exists().where(worker.c.id == worker_id),
+            within(func.coalesce(payment.c.account, sql("''")), "accounts", dialect),
+            within(payment.c.machine_version, "versions", dialect),
+            exists().where(worker.c.id == bindparam("worker_id")),
         )
         .order_by(payment.c.due_at)
+        .limit(bindparam("most", type_=Integer))
+        .with_for_update(skip_locked=True, of=payment)
+        .cte("due")
     )  # fmt: skip
+    return (
+        update(payment)
+        .where(payment.c.id.in_(select(due.c.id)))
+        .values(claimed_by=bindparam("worker_id"), claim_no=payment.c.claim_no + 1)
+        .returning(*payment.columns)
+    )
+
+
+_CLAIM = Prepared(_claim, payment.columns)

@@ -7,17 +7,36 @@ idle store reads at once. Next: `notifications`.
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, select, text, tuple_
 
 from orchestrator.domain.payment import Payment
 from orchestrator.store.access import Database
 from orchestrator.store.group import Group
+from orchestrator.store.prepared import Prepared, within
 from orchestrator.store.reads import Reads
 from orchestrator.store.rows import made_of
 from orchestrator.store.schema import payer_data, payment
 
 GATHER_S = 0.004
 """As `writes.GATHER_S`."""
+
+_PAIRS = {
+    "sqlite": "select a.value, r.value from json_each(:accounts) a join json_each(:references) r using (key)",
+    "postgresql": "select * from unnest(cast(:accounts as text[]), cast(:references as text[]))",
+}
+_OF = Prepared(
+    lambda dialect: (
+        select(payment)
+        .where(tuple_(payment.c.account, payment.c.reference).in_(text(_PAIRS[dialect])))
+        .order_by(payment.c.round)
+    ),
+    payment.columns,
+)
+_SEALED = Prepared(
+    lambda dialect: select(payer_data.c.payment_id, payer_data.c.sealed).where(
+        within(payer_data.c.payment_id, "ids", dialect)
+    )
+)
 
 
 class Gathered(Reads):
@@ -39,11 +58,11 @@ class Gathered(Reads):
         return await self._seals.put(payment_id)
 
     async def _of_references(self, wanted: Sequence[tuple[str, str]]) -> Sequence[Sequence[Payment]]:
-        same = tuple_(payment.c.account, payment.c.reference).in_(sorted(set(wanted)))
-        statement = select(payment).where(same).order_by(payment.c.round)
+        pairs = sorted(set(wanted))
+        accounts, references = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
         def work(connection: Connection) -> Sequence[Payment]:
-            return [made_of(row) for row in connection.execute(statement)]
+            return [made_of(row) for row in _OF.rows(connection, accounts=accounts, references=references)]
 
         found: dict[tuple[str, str], list[Payment]] = {}
         for each in await self._database.read(work):
@@ -51,10 +70,8 @@ class Gathered(Reads):
         return [found.get(one, []) for one in wanted]
 
     async def _sealed_of(self, wanted: Sequence[str]) -> Sequence[bytes | None]:
-        statement = select(payer_data.c.payment_id, payer_data.c.sealed).where(payer_data.c.payment_id.in_(wanted))
-
         def work(connection: Connection) -> dict[str, bytes]:
-            return {row.payment_id: bytes(row.sealed) for row in connection.execute(statement)}
+            return {row[0]: bytes(row[1]) for row in _SEALED.rows(connection, ids=list(wanted))}
 
         found = await self._database.read(work)
         return [found.get(one) for one in wanted]

@@ -40,6 +40,7 @@ from orchestrator.domain.errors import ConfigurationError, WentBack
 from orchestrator.mark import Mark, MarkFile
 from orchestrator.store.engines import file_identity
 from orchestrator.store.faults import Silent
+from orchestrator.store.prepared import Prepared
 from orchestrator.store.registers import control_failure, incarnation
 from orchestrator.store.schema import audit_entry, notification
 
@@ -51,14 +52,14 @@ _NEWEST_LIFE = select(incarnation.c.number, incarnation.c.id).order_by(incarnati
 LIFE = _NEWEST_LIFE.with_only_columns(incarnation.c.id)
 """The database's present life."""
 # One statement, looks at indexes' ends and into a register of a few rows: every transaction that writes asks it.
-_LOOK = select(
+_LOOK = Prepared(select(
     LIFE.scalar_subquery().label("life"),
     select(audit_entry.c.hash)
     .where(audit_entry.c.chain_id == bindparam("chain"), audit_entry.c.seq == bindparam("seq"))
     .scalar_subquery()
     .label("hash"),
     select(control_failure.c.cause).where(*_OPEN).limit(1).scalar_subquery().label("word"),
-)
+))  # fmt: skip
 _mine = audit_entry.alias()
 # What the host was told is numbered in the order of its writing; entries of all chains together are not.
 _NEWEST = (
@@ -185,7 +186,7 @@ class Witness:
     def _found(self, connection: Connection) -> str:
         """Tell why the database is not what it was, or nothing."""
         known = self._known or Mark("")
-        row = connection.execute(_LOOK, {"chain": known.chain, "seq": known.seq}).one()
+        row = _LOOK.run(connection, chain=known.chain, seq=known.seq).one()
         life, why = row.life or "", ""
         if self._known is None:
             self._known = Mark(life)

@@ -9,10 +9,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, or_, select, update
+from sqlalchemy import ClauseElement, ColumnElement, Connection, Integer, bindparam, exists, or_, select, update
 
 from orchestrator.domain.decision import Notice
 from orchestrator.records import Notification
+from orchestrator.store.prepared import Prepared, within
 from orchestrator.store.schema import notification, payment, worker
 from orchestrator.store.writes import Writes
 
@@ -48,20 +49,14 @@ class Notifications(Writes):
 
         Crash: a delivery that was begun is told again, by another worker, until it is settled.
         """
-        due = _due(worker_id, events, now).where(*_of_accounts(accounts)).limit(limit)
-        due_ids = due.with_for_update(skip_locked=True, of=notification).cte("due")
-        statement = (
-            update(notification)
-            .where(notification.c.id.in_(select(due_ids.c.id)))
-            .values(taken_by=worker_id, begun_at=now, tries=notification.c.tries + 1)
-            .returning(*notification.columns)
-        )
+        given = {"worker_id": worker_id, "events": list(events), "now": now, "most": limit}
+        statement = _TAKE if accounts is None else _TAKE_OF
+        given |= {} if accounts is None else {"accounts": sorted(accounts)}
 
         def work(connection: Connection) -> Sequence[Notification]:
-            rows = connection.execute(statement).mappings().all()
-            return [
-                _of(row, begun=row["tries"] > 1) for row in sorted(rows, key=lambda row: (row["due_at"], row["id"]))
-            ]
+            rows = [dict(zip(_COLUMNS, row, strict=True)) for row in statement.rows(connection, **given)]
+            rows.sort(key=lambda row: (row["due_at"], row["id"]))
+            return [_of(row, begun=row["tries"] > 1) for row in rows]
 
         return await self.act(work, again=False)
 
@@ -73,15 +68,12 @@ class Notifications(Writes):
 
         They stay until they are settled.
         """
-        statement = (
-            select(notification)
-            .where(notification.c.done_at.is_(None), notification.c.expires_at <= now, *_of_accounts(accounts))
-            .order_by(notification.c.expires_at, notification.c.id)
-            .limit(limit)
-        )
+        given: dict[str, Any] = {"now": now, "most": limit}
+        statement = _LAPSED if accounts is None else _LAPSED_OF
+        given |= {} if accounts is None else {"accounts": sorted(accounts)}
 
         def work(connection: Connection) -> Sequence[Notification]:
-            rows = connection.execute(statement).mappings()
+            rows = [dict(zip(_COLUMNS, row, strict=True)) for row in statement.rows(connection, **given)]
             return [_of(row, begun=row["tries"] > 0) for row in rows]
 
         return await self._database.read(work)
@@ -111,21 +103,50 @@ def _of(row: Any, *, begun: bool) -> Notification:
     )
 
 
-def _of_accounts(accounts: Collection[str] | None) -> Sequence[ColumnElement[bool]]:
-    if accounts is None:
-        return ()
-    return (exists().where(payment.c.id == notification.c.payment_id, payment.c.account.in_(accounts)),)
+_COLUMNS = tuple(column.name for column in notification.columns)
+_now, _most = bindparam("now", type_=notification.c.due_at.type), bindparam("most", type_=Integer)
 
 
-def _due(worker_id: str, events: Sequence[str], now: datetime) -> Select[Any]:
-    """Select what may be told now, the longest due first; nothing for a worker that is gone."""
-    return (
+def _of_accounts(dialect: str) -> ColumnElement[bool]:
+    return exists().where(
+        payment.c.id == notification.c.payment_id, within(payment.c.account, "accounts", dialect)
+    )  # fmt: skip
+
+
+def _take(dialect: str, *conditions: ColumnElement[bool]) -> ClauseElement:
+    """Take what may be told now, the longest due first; nothing for a worker that is gone."""
+    due = (
         select(notification.c.id)
         .where(
-            notification.c.done_at.is_(None), notification.c.due_at <= now, notification.c.event.in_(events),
-            or_(notification.c.expires_at.is_(None), notification.c.expires_at > now),
+            notification.c.done_at.is_(None), notification.c.due_at <= _now,
+            within(notification.c.event, "events", dialect),
+            or_(notification.c.expires_at.is_(None), notification.c.expires_at > _now),
             or_(notification.c.taken_by.is_(None), ~exists().where(worker.c.id == notification.c.taken_by)),
-            exists().where(worker.c.id == worker_id),
+            exists().where(worker.c.id == bindparam("worker_id")), *conditions,
         )
         .order_by(notification.c.due_at, notification.c.id)
+        .limit(_most)
+        .with_for_update(skip_locked=True, of=notification)
+        .cte("due")
     )  # fmt: skip
+    return (
+        update(notification)
+        .where(notification.c.id.in_(select(due.c.id)))
+        .values(taken_by=bindparam("worker_id"), begun_at=_now, tries=notification.c.tries + 1)
+        .returning(*notification.columns)
+    )
+
+
+def _lapsed(*conditions: ColumnElement[bool]) -> ClauseElement:
+    return (
+        select(notification)
+        .where(notification.c.done_at.is_(None), notification.c.expires_at <= _now, *conditions)
+        .order_by(notification.c.expires_at, notification.c.id)
+        .limit(_most)
+    )
+
+
+_TAKE = Prepared(_take, notification.columns)
+_TAKE_OF = Prepared(lambda dialect: _take(dialect, _of_accounts(dialect)), notification.columns)
+_LAPSED = Prepared(_lapsed(), notification.columns)
+_LAPSED_OF = Prepared(lambda dialect: _lapsed(_of_accounts(dialect)), notification.columns)

@@ -24,11 +24,13 @@ from orchestrator.store.faults import Refused, Silent, unavailable
 from orchestrator.store.group import Group
 from orchestrator.store.guards_postgresql import DEFERRED
 from orchestrator.store.hints import hint
+from orchestrator.store.prepared import Prepared, within
 from orchestrator.store.rows import (
     CHANGING,
     COLUMNS,
     ENTRY_COLUMNS,
     entry_values,
+    made_of,
     moved_values_of,
     payment_of,
     values_of,
@@ -61,10 +63,13 @@ _BIRTHS = Bulk(payment, COLUMNS)
 _MOVES = Bulk(payment, ("id", *CHANGING))
 _SEALED = Bulk(payer_data, ("payment_id", "sealed", "updated_at"))
 _NOTICES = Bulk(notification, ("payment_id", "seq", "event", "tries", "created_at", "due_at", "expires_at"))
-_FENCE = select(
-    payment.c.id, payment.c.version, payment.c.head_hash, payment.c.claimed_by, payment.c.claim_no,
-    payment.c.progress_claim,
-)  # fmt: skip
+_FENCE = Prepared(lambda dialect: (
+    select(
+        payment.c.id, payment.c.version, payment.c.head_hash, payment.c.claimed_by, payment.c.claim_no,
+        payment.c.progress_claim,
+    ).where(within(payment.c.id, "ids", dialect)).order_by(payment.c.id).with_for_update()
+))  # fmt: skip
+_THERE = Prepared(lambda dialect: select(payment).where(within(payment.c.id, "ids", dialect)), payment.columns)
 _SAME_BIRTH = ("pk_audit_entry", "uq_audit_entry_head", "pk_payment")
 
 
@@ -264,8 +269,7 @@ def _born(connection: Connection, births: Sequence[Birth], rows: _Rows) -> dict[
     if not births:
         return {}
     wanted = {birth.decision.payment.id for birth in births}
-    found = (connection.execute(select(payment).where(payment.c.id.in_(wanted)))).mappings()
-    born = {row["id"]: payment_of(row) for row in found}
+    born = {made.id: made for made in map(made_of, _THERE.rows(connection, ids=sorted(wanted)))}
     for birth in births:
         new = birth.decision.payment
         if new.id not in born:
@@ -279,8 +283,7 @@ def _born(connection: Connection, births: Sequence[Birth], rows: _Rows) -> dict[
 def _locked(connection: Connection, ids: Sequence[str]) -> dict[str, Any]:
     if not ids:
         return {}
-    statement = _FENCE.where(payment.c.id.in_(ids)).order_by(payment.c.id).with_for_update()
-    return {row.id: row for row in connection.execute(statement)}
+    return {row.id: row for row in _FENCE.run(connection, ids=ids)}
 
 
 def _applied(connection: Connection, record: Record, stored: Any, rows: _Rows) -> Payment | Exception:
