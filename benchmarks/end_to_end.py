@@ -48,6 +48,7 @@ class Configuration:
 
 def run_floor(one: Configuration, server: Any, url: str) -> dict[str, float]:
     with place(one.kind, server) as where:
+        floor.prepare(where)
         before = asked(url)
         figures = one.measured(floor.run, where, url)
         floor.check(where, one.payments)

@@ -29,6 +29,17 @@ _UPDATE = "update floor_payment set state = {1}, session = {2} where id = {0}"
 _TRAIL = "insert into floor_trail(id, seq, body) values ({0}, {1}, {2})"
 
 
+def prepare(place: Place) -> None:
+    """Make file and tables: two processes that switch a new file to its log at once lock each other out."""
+
+    async def work() -> None:
+        database = Sqlite(place) if place.kind == "sqlite" else Postgresql(place)
+        await database.open()
+        await database.close()
+
+    asyncio.run(work())
+
+
 class Sqlite:
     """Groups of writes on SQLite with `synchronous = full`, by a thread of its own."""
 
