@@ -8,21 +8,19 @@ new database and processes of its own; floor and orchestrator alternate. One JSO
 configuration, figures are medians; `ratio` is to the floor.
 """
 
-import argparse
-import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import bulk, floor, ours
 from benchmarks.harness import (
-    DATABASES,
     Place,
     asked,
     median_of,
+    parser_of,
     place,
-    postgresql,
     processes,
+    servers,
     stub,
     summed_up,
     told,
@@ -85,20 +83,15 @@ def compared(one: Configuration, server: Any, url: str, *, runs: int, engines: C
 
 
 def main(engines: Collection[str] = ("floor", "ours")) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=DATABASES, action="append")
+    parser = parser_of(__doc__)
     parser.add_argument("--in-flight", type=int, action="append")
     parser.add_argument("--workers", type=int, action="append")
     parser.add_argument("--payments", type=int, default=3000)
-    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--no-floor", action="store_true")
     words = parser.parse_args()
     chosen = set(engines) - {"floor"} if words.no_floor else engines
-    with contextlib.ExitStack() as stack:
-        url = stack.enter_context(stub())
-        kinds = words.database or DATABASES
-        server = stack.enter_context(postgresql()) if "postgresql" in kinds else None
-        for kind in kinds:
+    with stub() as url, servers(words) as databases:
+        for kind, server in databases:
             for in_flight in words.in_flight or (100, 400):
                 for workers in words.workers or (1, 2, 4):
                     one = Configuration(kind, words.payments, in_flight, workers)

@@ -14,7 +14,6 @@ payments, all other figures count the digital ones, too.
 
 import argparse
 import asyncio
-import contextlib
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -22,15 +21,15 @@ from typing import Any
 
 from benchmarks import ours
 from benchmarks.harness import (
-    DATABASES,
     Measured,
     Place,
     Window,
     asked,
     median_of,
+    parser_of,
     place,
-    postgresql,
     processes,
+    servers,
     stub,
     summed_up,
     told,
@@ -196,18 +195,13 @@ def run_ours(kind: str, server: Any, url: str, words: argparse.Namespace, load: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=DATABASES, action="append")
+    parser = parser_of(__doc__)
     parser.add_argument("--payments", type=int, default=200)
     parser.add_argument("--delay-ms", type=float, default=20)
     parser.add_argument("--load", type=int, default=LOAD)
-    parser.add_argument("--runs", type=int, default=3)
     words = parser.parse_args()
-    kinds = words.database or DATABASES
-    with contextlib.ExitStack() as stack:
-        url = stack.enter_context(stub(delay_ms=words.delay_ms))
-        server = stack.enter_context(postgresql()) if "postgresql" in kinds else None
-        for kind in kinds:
+    with stub(delay_ms=words.delay_ms) as url, servers(words) as databases:
+        for kind, server in databases:
             for load in (0, words.load):
                 middle = median_of([run_ours(kind, server, url, words, load) for _ in range(words.runs)])
                 more = {"load": load or "idle", "provider_ms": words.delay_ms}

@@ -6,6 +6,7 @@ engine's alone. The window of payments in flight is shared: whoever sees a payme
 submits the next one.
 """
 
+import argparse
 import base64
 import contextlib
 import json
@@ -64,6 +65,23 @@ def postgresql() -> Iterator[Server]:
         server.initialise()
         server.start()
         yield server
+
+
+def parser_of(about: str | None, *, runs: int = 3) -> argparse.ArgumentParser:
+    """Give a parser with the words that every benchmark has."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--database", choices=DATABASES, action="append", help="both by default")
+    parser.add_argument("--runs", type=int, default=runs)
+    return parser
+
+
+@contextlib.contextmanager
+def servers(words: argparse.Namespace) -> Iterator[list[tuple[str, Server | None]]]:
+    """Start what the chosen databases need; give each kind with its server."""
+    with contextlib.ExitStack() as stack:
+        kinds = words.database or DATABASES
+        server = stack.enter_context(postgresql()) if "postgresql" in kinds else None
+        yield [(kind, server) for kind in kinds]
 
 
 @contextlib.contextmanager
@@ -165,10 +183,9 @@ Engine = Callable[[Window, Place, str, Measured], Any]
 
 
 def _child(engine: Engine, window: Window, place_: Place, url: str, answers: Any) -> None:
-    sys.stderr = (place_.directory / f"log-{os.getpid()}").open("w")  # where a service's log goes: to a file
     measured = Measured()
     try:
-        with _profiled():
+        with _logged(place_):
             loop.run(engine(window, place_, url, measured))
     except BaseException as error:
         answers.put(RuntimeError(f"{type(error).__name__}: {error}"))
@@ -177,7 +194,9 @@ def _child(engine: Engine, window: Window, place_: Place, url: str, answers: Any
 
 
 @contextlib.contextmanager
-def _profiled() -> Iterator[None]:
+def _logged(place_: Place) -> Iterator[None]:
+    """Have the log go where a service's goes, to a file; and a profile to the one that `BENCH_PROFILE` names."""
+    sys.stderr = (place_.directory / f"log-{os.getpid()}").open("w")
     file = os.environ.get("BENCH_PROFILE")
     if not file:
         yield
@@ -278,9 +297,8 @@ def apart(work: Callable[..., Any], place_: Place, *words: Any) -> Any:
 
 
 def _alone(work: Callable[..., Any], place_: Place, words: tuple[Any, ...]) -> None:
-    sys.stderr = (place_.directory / f"log-{os.getpid()}").open("w")
     try:
-        with _profiled():
+        with _logged(place_):
             loop.run(work(place_, *words))
     except BaseException as error:
         print(f"{work.__name__}: {type(error).__name__}: {error}", file=sys.__stderr__)

@@ -12,9 +12,7 @@ others have names of their own. Figures are medians of the runs, `ratio` is that
 to the one beside the smallest history. PostgreSQL is analyzed after the loading, SQLite is not.
 """
 
-import argparse
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -23,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks import bulk, ours
-from benchmarks.harness import DATABASES, Place, asked, median_of, percentile, place, postgresql, stub, told
+from benchmarks.harness import Place, asked, median_of, parser_of, percentile, place, servers, stub, told
 from orchestrator import Orchestrator, Query
 from orchestrator.claim import MACHINE_VERSIONS
 from orchestrator.clock import SystemClock
@@ -142,18 +140,13 @@ def measured(where: Place, url: str, old: int, calls: int, runs: int) -> dict[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=DATABASES, action="append")
+    parser = parser_of(__doc__)
     parser.add_argument("--old", type=int, action="append")
     parser.add_argument("--calls", type=int, default=200)
-    parser.add_argument("--runs", type=int, default=3)
     words = parser.parse_args()
     olds = sorted(words.old or (10_000, 1_000_000, 10_000_000))
-    with contextlib.ExitStack() as stack:
-        url = stack.enter_context(stub())
-        kinds = words.database or DATABASES
-        server = stack.enter_context(postgresql()) if "postgresql" in kinds else None
-        for kind in kinds:
+    with stub() as url, servers(words) as databases:
+        for kind, server in databases:
             smallest = None
             for old in olds:
                 with place(kind, server) as where:

@@ -34,16 +34,16 @@ from transitions.extensions.asyncio import AsyncMachine
 from benchmarks.end_to_end import Configuration, run_ours
 from benchmarks.floor import HEADERS, RUN
 from benchmarks.harness import (
-    DATABASES,
     WAIT_S,
     Measured,
     Place,
     Window,
     asked,
     median_of,
+    parser_of,
     place,
-    postgresql,
     processes,
+    servers,
     stub,
     summed_up,
     told,
@@ -282,17 +282,12 @@ def compare(kind: str, server: Any, url: str, words: argparse.Namespace) -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=DATABASES, action="append")
+    parser = parser_of(__doc__)
     parser.add_argument("--http", choices=VARIANTS, action="append")
     parser.add_argument("--payments", type=int, default=2000)
-    parser.add_argument("--runs", type=int, default=3)
     words = parser.parse_args()
-    kinds = words.database or DATABASES
-    with contextlib.ExitStack() as stack:
-        url = stack.enter_context(stub())
-        server = stack.enter_context(postgresql()) if "postgresql" in kinds else None
-        for kind in kinds:
+    with stub() as url, servers(words) as databases:
+        for kind, server in databases:
             compare(kind, server, url, words)
 
 

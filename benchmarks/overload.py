@@ -22,7 +22,6 @@ the end is known from the database alone: they have no latency.
 
 import argparse
 import asyncio
-import contextlib
 import math
 import os
 import statistics
@@ -37,16 +36,16 @@ from typing import Any
 from benchmarks import ours
 from benchmarks.end_to_end import Configuration, run_ours
 from benchmarks.harness import (
-    DATABASES,
     Measured,
     Place,
     Window,
     asked,
     median_of,
+    parser_of,
     percentile,
     place,
-    postgresql,
     processes,
+    servers,
     stub,
     told,
     verified,
@@ -327,19 +326,14 @@ def measure(kind: str, server: Any, url: str, words: argparse.Namespace) -> dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=DATABASES, action="append")
+    parser = parser_of(__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--after", type=float, default=15)
     parser.add_argument("--payments", type=int, default=2000, help="of the closed loop")
     parser.add_argument("--in-flight", type=int, default=400, help="of the closed loop")
-    parser.add_argument("--runs", type=int, default=3)
     words = parser.parse_args()
-    kinds = words.database or DATABASES
-    with contextlib.ExitStack() as stack:
-        url = stack.enter_context(stub())
-        server = stack.enter_context(postgresql()) if "postgresql" in kinds else None
-        for kind in kinds:
+    with stub() as url, servers(words) as databases:
+        for kind, server in databases:
             middle = median_of([measure(kind, server, url, words) for _ in range(words.runs)])
             finite = {name: None if value == math.inf else value for name, value in middle.items()}
             told("overload", kind, words.in_flight, 1, finite, to="sustainable", seconds=words.seconds)

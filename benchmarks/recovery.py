@@ -20,9 +20,7 @@ payments whose start was cut in its midst, and no others: no session is started 
 JSON line for each configuration; figures are medians of the runs, `most` the longest `driven_again_s`.
 """
 
-import argparse
 import asyncio
-import contextlib
 import signal
 import time
 from collections.abc import Callable
@@ -30,7 +28,7 @@ from typing import Any
 
 from benchmarks import ours
 from benchmarks.bulk import connected
-from benchmarks.harness import DATABASES, Place, apart, asked, median_of, place, postgresql, stub, told
+from benchmarks.harness import Place, apart, asked, median_of, parser_of, place, servers, stub, told
 from orchestrator import Orchestrator, telemetry
 from orchestrator.audit import verify
 from orchestrator.settings import WorkerSettings
@@ -147,18 +145,14 @@ async def verified(where: Place, url: str, payments: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=DATABASES, action="append")
+    parser = parser_of(__doc__)
     parser.add_argument("--in-flight", type=int, action="append")
     parser.add_argument("--begun", type=float, default=0.5, help="the share of payments with a session at the kill")
     parser.add_argument("--looks", type=int, default=4, help="a session is finished at this look")
     parser.add_argument("--delay-ms", type=float, default=20, help="what every answer of the provider takes")
-    parser.add_argument("--runs", type=int, default=3)
     words = parser.parse_args()
-    kinds = words.database or DATABASES
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(postgresql()) if "postgresql" in kinds else None
-        for kind in kinds:
+    with servers(words) as databases:
+        for kind, server in databases:
             for in_flight in words.in_flight or (500, 20_000):
                 runs = []
                 for _ in range(words.runs):

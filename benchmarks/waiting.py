@@ -20,7 +20,6 @@ that wrote, `rss_mb` is the worker's at its most, `rss_grown_mb` its growth in t
 One JSON line for each rhythm and database.
 """
 
-import argparse
 import asyncio
 import contextlib
 import multiprocessing
@@ -36,15 +35,15 @@ from unittest import mock
 
 from benchmarks import bulk, ours
 from benchmarks.harness import (
-    DATABASES,
     Measured,
     Place,
     apart,
     asked,
     median_of,
+    parser_of,
     percentile,
     place,
-    postgresql,
+    servers,
     stub,
     told,
 )
@@ -232,19 +231,14 @@ def run(where: Place, url: str, terms: Terms) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=DATABASES, action="append")
+    parser = parser_of(__doc__, runs=1)
     parser.add_argument("--rhythm", choices=RHYTHMS, action="append")
     parser.add_argument("--payments", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--slowest-s", type=float, default=300, help="between two looks at the most; less for a try")
-    parser.add_argument("--runs", type=int, default=1)
     words = parser.parse_args()
-    kinds = words.database or DATABASES
-    with contextlib.ExitStack() as stack:
-        url = stack.enter_context(stub(looks=0))
-        server = stack.enter_context(postgresql()) if "postgresql" in kinds else None
-        for kind in kinds:
+    with stub(looks=0) as url, servers(words) as databases:
+        for kind, server in databases:
             for rhythm in words.rhythm or RHYTHMS:
                 runs, terms = [], terms_of(rhythm, words.payments, words.seconds, words.slowest_s)
                 for _ in range(words.runs):

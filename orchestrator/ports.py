@@ -68,10 +68,6 @@ class Births(Protocol):
         """
         ...
 
-    async def get(self, payment_id: str) -> Payment | None:
-        """Give one payment."""
-        ...
-
     async def of_reference(self, account: str, reference: str) -> Sequence[Payment]:
         """Give every payment of the reference, oldest round first."""
         ...
@@ -83,6 +79,10 @@ class Births(Protocol):
 
 class Store(Births, Protocol):
     """The database, as verbs of the flow. Every verb is one transaction."""
+
+    async def get(self, payment_id: str) -> Payment | None:
+        """Give one payment."""
+        ...
 
     async def within(self, connection: object) -> Births:
         """

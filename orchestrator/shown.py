@@ -60,7 +60,7 @@ def shown(value: Any, depth: int = 0) -> Any:
     return f"<{type(value).__name__}>"
 
 
-SOUND: set[str] = set()
+_SOUND: set[str] = set()
 """Short texts that passed: words of ours, ids. They come again and again."""
 _MOST_SOUND, _LONGEST_SOUND = 8192, 64
 _DIGEST = re.compile(r"[0-9a-f]*[a-f][0-9a-f]*")
@@ -68,13 +68,13 @@ _DIGEST = re.compile(r"[0-9a-f]*[a-f][0-9a-f]*")
 
 def text(given: str) -> str:
     """Give what may be written of a text."""
-    if given in SOUND or (len(given) == 64 and _DIGEST.fullmatch(given)):
+    if given in _SOUND or (len(given) == 64 and _DIGEST.fullmatch(given)):
         return given
     plain = _checked(given)
     if plain == given and len(given) < _LONGEST_SOUND:
-        if len(SOUND) >= _MOST_SOUND:
-            SOUND.clear()
-        SOUND.add(given)
+        if len(_SOUND) >= _MOST_SOUND:
+            _SOUND.clear()
+        _SOUND.add(given)
     return plain
 
 

@@ -25,8 +25,9 @@ import structlog
 from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
+from orchestrator.domain.entry import instant
 from orchestrator.events import CONTEXT, EVENTS, LEVELS
-from orchestrator.shown import SOUND, exception, raised, shown, text
+from orchestrator.shown import exception, raised, shown, text
 
 __all__ = ["EVENTS", "LEVELS", "configure", "correlated", "emit", "listened", "log"]
 
@@ -191,7 +192,7 @@ def _emit(event: str, error: BaseException | None, fields: dict[str, Any]) -> No
     dropped = None
     for name, value in fields.items():
         if name in allowed:
-            line[name] = value if type(value) is str and value in SOUND else shown(value)
+            line[name] = shown(value)
         else:
             dropped = [*(dropped or ()), shown(name)]
     if dropped:
@@ -232,7 +233,7 @@ _encode = json.JSONEncoder(default=repr).encode
 
 
 def _stamped(_logger: Any, _method: str, line: EventDict) -> EventDict:
-    line["at"] = datetime.now(UTC).isoformat(timespec="microseconds")[:26] + "Z"  # noqa: TID251 - a line is written when it is written
+    line["at"] = instant(datetime.now(UTC))  # noqa: TID251 - a line is written when it is written
     return line
 
 

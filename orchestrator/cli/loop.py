@@ -21,9 +21,7 @@ else:
 T = TypeVar("T")
 
 YOUNG = 20_000
-"""New containers between two collections of the young ones; Python's 700 are a few milliseconds of a busy worker."""
-
-
+"""New containers between two collections of the young ones; Python's own number is 700."""
 SWITCH_S = 0.001
 """How long the loop may keep the interpreter from a thread of the database's; Python's 0.005, for each statement."""
 

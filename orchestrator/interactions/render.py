@@ -76,10 +76,7 @@ def render(
         InvalidInput: A field is missing or can't stand in its place; names the field, never the value.
         ConfigurationError: A setting is missing, empty or can't stand in its place; names the key, never the value.
     """
-
-    def fill(template: Template) -> bytes:
-        return _filled(template, definition, data, config, optional)
-
+    fill = _filler(definition, data, config, optional)
     if headers is None:
         headers = render_headers(definition, data, config, optional=optional)
     return Rendered(definition.method, fill(definition.url).decode("ascii"), headers, fill(definition.body))
@@ -93,28 +90,26 @@ def render_headers(
     optional: Collection[str] = frozenset(),
 ) -> tuple[tuple[str, str], ...]:
     """Put the values into the headers alone; as `render`."""
-
-    def fill(template: Template) -> bytes:
-        return _filled(template, definition, data, config, optional)
-
+    fill = _filler(definition, data, config, optional)
     return tuple(
         (_header_name(key, fill(key)), fill(value).decode("latin-1").strip(" \t")) for key, value in definition.headers
     )
 
 
-def _filled(
-    template: Template,
-    definition: Definition,
-    data: Mapping[str, str | None],
-    config: Mapping[str, str],
-    optional: Collection[str],
-) -> bytes:
-    return b"".join(
-        [
-            part if isinstance(part, bytes) else _expand(part, definition, data, config, optional)
-            for part in template.parts
-        ]
-    )
+def _filler(
+    definition: Definition, data: Mapping[str, str | None], config: Mapping[str, str], optional: Collection[str]
+) -> Callable[[Template], bytes]:
+    """Give what puts these values into a template."""
+
+    def fill(template: Template) -> bytes:
+        return b"".join(
+            [
+                part if isinstance(part, bytes) else _expand(part, definition, data, config, optional)
+                for part in template.parts
+            ]
+        )
+
+    return fill
 
 
 def digest_of(rendered: Rendered, *, without_headers: Sequence[str] = ("authorization",), key: bytes = b"") -> str:

@@ -61,8 +61,6 @@ class Database:
         self.dialect = self.engines.dialect
         self.sleep = sleep
         self.guard: Guard | None = None
-        self.shared = False
-        """Whether transactions are somebody else's, and go on after our work."""
         self._running: set[asyncio.Task[Any]] = set()
         self._retrying = AsyncRetrying(
             retry=retry_if_exception_type(Silent), stop=stop_after_attempt(TRIES),

@@ -65,28 +65,38 @@ class Group(Generic[Item, Result]):
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._waiting:
-            began, batch = loop.time(), self._take()
-            try:
-                results: Sequence[Result | Exception] = await self._write([item for item, _ in batch])
-                pairs = list(zip(batch, results, strict=True))
-            except asyncio.CancelledError:
-                for _, future in batch + self._waiting:
-                    future.cancel()
-                self._waiting = []
-                raise
-            except Exception as error:  # noqa: BLE001 - handed to every caller of this transaction
-                pairs = [(waiting, error) for waiting in batch]
-            for (_, future), result in pairs:
-                if future.done():
-                    continue
-                if isinstance(result, Exception):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
-            left_s = self._gather_s - (loop.time() - began)
-            if len(batch) >= COMPANY and len(self._waiting) < self._limit and left_s > 0:
-                await asyncio.sleep(left_s)
+        try:
+            while self._waiting:
+                began, busy = loop.time(), await self._write_next()
+                left_s = self._gather_s - (loop.time() - began)
+                if busy and len(self._waiting) < self._limit and left_s > 0:
+                    await asyncio.sleep(left_s)
+        except asyncio.CancelledError:
+            for _, future in self._waiting:
+                future.cancel()
+            self._waiting = []
+            raise
+
+    async def _write_next(self) -> bool:
+        """Write what has gathered; tell whether it was company."""
+        batch = self._take()
+        try:
+            results: Sequence[Result | Exception] = await self._write([item for item, _ in batch])
+            pairs = list(zip(batch, results, strict=True))
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - handed to every caller of this transaction
+            pairs = [(waiting, error) for waiting in batch]
+        for (_, future), result in pairs:
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        return len(batch) >= COMPANY
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         taken: list[tuple[Item, asyncio.Future[Result]]] = []

@@ -18,6 +18,7 @@ from orchestrator.domain.payment import Payment
 from orchestrator.records import Birth
 from orchestrator.store.access import Database
 from orchestrator.store.faults import Refused, Silent, heard, unavailable
+from orchestrator.store.guards_postgresql import DEFERRED
 from orchestrator.store.incarnation import LIFE
 from orchestrator.store.reads import Reads
 from orchestrator.store.ways import InGreenlet, Result, Work
@@ -45,7 +46,6 @@ class HostTransaction(Database):
     def __init__(self, ours: Database, connection: AsyncConnection) -> None:
         # Not the parent's: nothing is opened here, and nothing of it is ever closed here.
         self.url, self.engines, self.dialect = ours.url, ours.engines, ours.dialect
-        self.shared = True
         self.guard = None  # `joined` has asked it, on a connection that sees the present
         self._bound = InGreenlet(connection)
 
@@ -78,7 +78,12 @@ class HostTransaction(Database):
 
 def _in_savepoint(connection: Connection, work: Work[Result]) -> Result:
     with connection.begin_nested():
-        return work(connection)
+        done = work(connection)
+        if connection.dialect.name == "postgresql":
+            # What is wrong is told now, and the rules wait for the host's COMMIT again.
+            for when in ("immediate", "deferred"):
+                connection.exec_driver_sql(f"set constraints {', '.join(DEFERRED)} {when}")
+        return done
 
 
 class _HostWrites(Writes):
@@ -92,7 +97,7 @@ class Joined:
     def __init__(self, database: HostTransaction) -> None:
         self._writes = _HostWrites(database)
         reads = Reads(database)
-        self.get, self.of_reference, self.sealed = reads.get, reads.of_reference, reads.sealed
+        self.of_reference, self.sealed = reads.of_reference, reads.sealed
 
     async def submit(self, birth: Birth) -> Payment:
         """

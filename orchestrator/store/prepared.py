@@ -2,7 +2,7 @@
 Statements that every group of writes carries out, compiled once for each driver.
 
 SQLAlchemy finds a compiled statement by a key that it makes anew, from every column and condition,
-each time; for a claim that is longer than the claim. Owns the texts and what values look like to
+each time. Owns the texts and what values look like to
 and from a driver. Knows no table. Next: `bulk`.
 """
 
@@ -26,9 +26,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from orchestrator.domain.entry import instant
 from orchestrator.store.columns import Instant
 
+_INSTANT = Instant()
 Statement = ClauseElement | Callable[[str], ClauseElement]
 
 
@@ -47,8 +47,6 @@ class _Compiled:
     order: Sequence[str] | None
     """The names of its parameters in order; `None` for a driver that takes them by name."""
     fixed: Mapping[str, Any]
-    plain: bool
-    """Whether the driver knows neither instants nor arrays."""
 
 
 class Prepared:
@@ -64,32 +62,29 @@ class Prepared:
         self._statement = statement
         kinds = [column.type for column in columns]
         self._instants = [at for at, kind in enumerate(kinds) if isinstance(kind, Instant)]
-        self._booleans = [at for at, kind in enumerate(kinds) if isinstance(kind, Boolean)]
+        self._booleans = [at for at, kind in enumerate(kinds) if isinstance(kind, Boolean)]  # SQLite has none
         self._compiled: dict[str, _Compiled] = {}
 
     def run(self, connection: Connection, **values: Any) -> CursorResult[Any]:
         """Carry it out."""
         dialect = connection.dialect
         compiled = self._compiled.get(dialect.driver) or self._for(dialect)
-        given = {**compiled.fixed, **values}
-        if compiled.plain:
-            given = {name: _plain(it) for name, it in given.items()}
+        given = {**compiled.fixed, **{name: _bound(it, dialect) for name, it in values.items()}}
         return connection.exec_driver_sql(
             compiled.text, given if compiled.order is None else tuple([given[name] for name in compiled.order])
         )  # fmt: skip
 
     def rows(self, connection: Connection, **values: Any) -> Sequence[Sequence[Any]]:
-        """Carry it out; give its rows, instants and booleans as such: SQLite has neither."""
+        """Carry it out; give its rows, with the values that their columns stand for."""
         found: Sequence[Sequence[Any]] = self.run(connection, **values).all()
-        if not self._instants or connection.dialect.name != "sqlite":
+        if not (self._instants or self._booleans):
             return found
-        return [self._read(row) for row in found]
+        return [self._read(row, connection.dialect) for row in found]
 
-    def _read(self, row: Sequence[Any]) -> Sequence[Any]:
+    def _read(self, row: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
         values = list(row)
         for at in self._instants:
-            if values[at] is not None:
-                values[at] = datetime.fromisoformat(values[at])
+            values[at] = _INSTANT.process_result_value(values[at], dialect)
         for at in self._booleans:
             values[at] = bool(values[at])
         return values
@@ -100,12 +95,12 @@ class Prepared:
         compiled: Any = made.compile(dialect=dialect)
         order = compiled.positiontup if dialect.positional else None
         fixed = {name: value for name, value in compiled.params.items() if value is not None}
-        found = _Compiled(compiled.string, order, fixed, dialect.name == "sqlite")
+        found = _Compiled(compiled.string, order, fixed)
         self._compiled[dialect.driver] = found
         return found
 
 
-def _plain(value: Any) -> Any:
+def _bound(value: Any, dialect: Dialect) -> Any:
     if isinstance(value, datetime):
-        return instant(value)
-    return json.dumps(value) if isinstance(value, list | tuple) else value
+        return _INSTANT.process_bind_param(value, dialect)
+    return json.dumps(value) if isinstance(value, list | tuple) and dialect.name == "sqlite" else value

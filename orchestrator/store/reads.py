@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, tuple_
 from sqlalchemy import text as sql
 
 from orchestrator.domain.entry import Entry
@@ -18,12 +18,31 @@ from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.payment import ENDED, Payment, State
 from orchestrator.records import Holds, Query
 from orchestrator.store.access import Database
-from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, payment_of
+from orchestrator.store.prepared import Prepared, within
+from orchestrator.store.rows import ENTRY_COLUMNS, entry_of, made_of, payment_of
 from orchestrator.store.rules import OPEN, UNENDED, of_row
 from orchestrator.store.schema import audit_entry, definition, payer_data, payment
 from orchestrator.store.snapshot import MOST, Snapshot
 
 _ENTRY = select(*(audit_entry.c[name] for name in ENTRY_COLUMNS)).order_by(audit_entry.c.chain_id, audit_entry.c.seq)
+
+_PAIRS = {
+    "sqlite": "select a.value, r.value from json_each(:accounts) a join json_each(:references) r using (key)",
+    "postgresql": "select * from unnest(cast(:accounts as text[]), cast(:references as text[]))",
+}
+_OF = Prepared(
+    lambda dialect: (
+        select(payment)
+        .where(tuple_(payment.c.account, payment.c.reference).in_(sql(_PAIRS[dialect])))
+        .order_by(payment.c.round)
+    ),
+    payment.columns,
+)
+_SEALED = Prepared(
+    lambda dialect: select(payer_data.c.payment_id, payer_data.c.sealed).where(
+        within(payer_data.c.payment_id, "ids", dialect)
+    )
+)
 
 
 class Reads:
@@ -48,8 +67,7 @@ class Reads:
 
     async def of_reference(self, account: str, reference: str) -> Sequence[Payment]:
         """Give every payment of the reference, oldest round first."""
-        same = and_(payment.c.account == account, payment.c.reference == reference)
-        return [payment_of(row) for row in await self._rows(select(payment).where(same).order_by(payment.c.round))]
+        return (await self._of_references([(account, reference)]))[0]
 
     async def of_session(self, account: str, session_id: str) -> Sequence[Payment]:
         """Give the account's payments of this session, as written or all in lower or upper case; newest first."""
@@ -109,8 +127,7 @@ class Reads:
 
     async def sealed(self, payment_id: str) -> bytes | None:
         """Give the payment's sealed fields; `None` if it has none, or they were erased."""
-        rows = await self._rows(select(payer_data.c.sealed).where(payer_data.c.payment_id == payment_id))
-        return bytes(rows[0]["sealed"]) if rows else None
+        return (await self._sealed_of([payment_id]))[0]
 
     async def holds_payer_data(self) -> bool:
         """Tell whether anything is sealed here: then a new key would open nothing of it."""
@@ -155,6 +172,25 @@ class Reads:
         async with self.snapshot() as snapshot:
             async for found in snapshot.payments():
                 yield found
+
+    async def _of_references(self, wanted: Sequence[tuple[str, str]]) -> Sequence[Sequence[Payment]]:
+        pairs = sorted(set(wanted))
+        accounts, references = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+        def work(connection: Connection) -> Sequence[Payment]:
+            return [made_of(row) for row in _OF.rows(connection, accounts=accounts, references=references)]
+
+        found: dict[tuple[str, str], list[Payment]] = {}
+        for each in await self._database.read(work):
+            found.setdefault((each.account, each.reference), []).append(each)
+        return [found.get(one, []) for one in wanted]
+
+    async def _sealed_of(self, wanted: Sequence[str]) -> Sequence[bytes | None]:
+        def work(connection: Connection) -> dict[str, bytes]:
+            return {row[0]: bytes(row[1]) for row in _SEALED.rows(connection, ids=list(wanted))}
+
+        found = await self._database.read(work)
+        return [found.get(one) for one in wanted]
 
     async def _rows(self, statement: Select[Any]) -> Sequence[Any]:
         def work(connection: Connection) -> Sequence[Any]:

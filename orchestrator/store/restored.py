@@ -116,7 +116,7 @@ async def _sound(store: SqlStore) -> None:
         return
 
     def work(connection: Connection) -> object:
-        return (connection.exec_driver_sql("pragma integrity_check(1)")).scalar_one()
+        return connection.exec_driver_sql("pragma integrity_check(1)").scalar_one()
 
     if await store.database.read(work) != "ok":
         raise DatabaseDamaged("the file is damaged: put the copy back anew, with no `-wal` and `-shm` beside it")

@@ -188,10 +188,10 @@ class SqlStore(Claims, Notifications, Gathered, Controls, Payers, Reviews, Seals
         Give the verbs of a submit inside the host's own transaction, which is begun if none runs.
 
         Args:
-            connection: The host's `Connection` to this same database.
+            connection: The host's `AsyncConnection` to this same database.
 
         Raises:
-            InvalidInput: Not an open `Connection`, or no transaction can run on it.
+            InvalidInput: Not an open `AsyncConnection`, or no transaction can run on it.
             Conflict: It leads to another database or another schema.
             Unavailable: The database does not answer.
 

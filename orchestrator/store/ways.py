@@ -182,9 +182,4 @@ class InGreenlet:
 
     async def run(self, work: Work[Result]) -> Result:
         """See `Bound.run`."""
-        return await self._connection.run_sync(_only(work))
-
-
-def _only(work: Work[Result]) -> Callable[[Any], Result]:
-    """Give the work as `run_sync` wants it: it passes the connection alone."""
-    return work
+        return await self._connection.run_sync(work)

@@ -2,7 +2,7 @@
 The one door's writes: births and records, whole groups in one transaction.
 
 Owns the fence and the order of statements: lock, compare, entries, payments,
-constraints, COMMIT. Rows are locked in id order, because unordered groups of
+COMMIT, which looks at the deferred rules. Rows are locked in id order, because unordered groups of
 several processes deadlock. Must not decide anything about a payment.
 Next: `claims`.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Generic
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select
 
 from orchestrator.domain.decision import Decision
 from orchestrator.domain.errors import Fenced, NotFound, OrchestratorError
@@ -22,7 +22,6 @@ from orchestrator.store.access import Database
 from orchestrator.store.bulk import Bulk, Row, carry_out
 from orchestrator.store.faults import Refused, Silent, unavailable
 from orchestrator.store.group import Group
-from orchestrator.store.guards_postgresql import DEFERRED
 from orchestrator.store.hints import hint
 from orchestrator.store.prepared import Prepared, within
 from orchestrator.store.rows import (
@@ -32,7 +31,6 @@ from orchestrator.store.rows import (
     entry_values,
     made_of,
     moved_values_of,
-    payment_of,
     values_of,
 )
 from orchestrator.store.schema import audit_entry, notification, payer_data, payment, unsealed
@@ -177,7 +175,7 @@ class Writes:
             return self._together(connection, items, first=tries == 1)
 
         # What must not be done twice is not tried twice, unless others must be: then nobody knows about it.
-        again = any(item.again for item in items if isinstance(item, Act)) or not all(isinstance(i, Act) for i in items)
+        again = any(not isinstance(item, Act) or item.again for item in items)
         try:
             results = await self._database.transact(work, again=again)
         except Silent as silent:
@@ -197,12 +195,12 @@ class Writes:
         if not isinstance(item, Birth) or refused.rule not in _SAME_BIRTH:
             return refused.told()
         # Another process was born this very payment between our look and our write.
-        statement = select(payment).where(payment.c.id == item.decision.payment.id)
+        ids = [item.decision.payment.id]
         try:
-            row = await self._database.read(lambda connection: _first(connection, statement))
+            rows = await self._database.read(lambda connection: _THERE.rows(connection, ids=ids))
         except OrchestratorError as error:
             return error
-        return payment_of(row) if row is not None else self._unseen(refused)
+        return made_of(rows[0]) if rows else self._unseen(refused)
 
     def _unseen(self, refused: Refused) -> Exception:
         """Say what it means that a birth is there, as the refusal tells, and can't be seen."""
@@ -228,7 +226,8 @@ class Writes:
                 results[at] = item.work(connection) if first or item.again else unavailable(Silent("no answer"))
         return results
 
-    def _execute(self, connection: Connection, rows: _Rows) -> None:
+    @staticmethod
+    def _execute(connection: Connection, rows: _Rows) -> None:
         # Entries come first: on SQLite the triggers look for them at once. All in id
         # order, so that two processes wait for each other in one direction only.
         rows.births.sort(key=_first_column)
@@ -240,10 +239,6 @@ class Writes:
         ))  # fmt: skip
         if rows.stirs:
             hint(connection)
-        if self._database.shared and self._database.dialect == "postgresql" and rows.entries:
-            # A host's transaction goes on: what is wrong is told now, and the rules wait for its COMMIT again.
-            for when in ("immediate", "deferred"):
-                connection.execute(text(f"set constraints {', '.join(DEFERRED)} {when}"))
 
 
 _first_column = itemgetter(0)
@@ -258,10 +253,6 @@ def _key(item: Item) -> str | None:
 def _check(decision: Decision, sealed: bytes | None) -> None:
     if not decision.entries and (decision.notices or sealed is not None):
         raise ValueError("notices and fields need the entry that made them so")
-
-
-def _first(connection: Connection, statement: Any) -> Any:
-    return connection.execute(statement).mappings().first()
 
 
 def _born(connection: Connection, births: Sequence[Birth], rows: _Rows) -> dict[str, Payment]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from orchestrator.domain.errors import Fenced
+from orchestrator.domain.errors import Fenced, Unavailable
 from orchestrator.domain.payment import HoldReason, Payment
 from orchestrator.records import Record
 from orchestrator.store import SqlStore, stalled
@@ -141,14 +141,32 @@ async def test_a_fenced_postponement_changes_nothing(store: SqlStore, wrong: dic
 
 
 async def test_claims_whose_answer_was_lost_can_be_found(store: SqlStore) -> None:
-    from orchestrator.domain.errors import Unavailable
-
     await workers(store, "w1")
     for each in births(3):
         await store.submit(each)
     with lost_commits(store, 1, effect=True), pytest.raises(Unavailable):
         await take(store, "w1")
     assert len(await store.claimed("w1")) == 3
+
+
+@pytest.mark.parametrize("effect", [True, False], ids=["written", "not written"])
+async def test_a_claim_that_shared_a_lost_commit_is_not_done_again_and_its_company_is(
+    store: SqlStore, effect: bool
+) -> None:
+    await workers(store, "w1")
+    first = await store.submit(birth("FIRST"))
+    [mine] = await take(store, "w1")
+    await store.submit(birth("SECOND"))
+    with lost_commits(store, 1, effect=effect):
+        recorded, claim = await asyncio.gather(
+            store.record(held(mine, "authorize")), take(store, "w1"), return_exceptions=True
+        )
+    assert recorded == await store.get(first.id)
+    assert [entry.trigger for entry in await store.entries(first.id)] == ["submit", "authorize"]
+    assert isinstance(claim, Unavailable)
+    assert {payment.reference for payment in await store.claimed("w1")} == (
+        {"FIRST", "SECOND"} if effect else {"FIRST"}
+    )
 
 
 async def test_workers_can_be_registered_and_beat_again_after_a_lost_answer(store: SqlStore) -> None:

@@ -14,6 +14,7 @@ from orchestrator.domain.errors import Conflict, Fenced, IntegrityViolated, NotF
 from orchestrator.domain.payment import Channel, Payment, State
 from orchestrator.records import Record
 from orchestrator.store import SqlStore
+from tests.integration.store.conftest import no_wait
 from tests.integration.store.makers import PAID, T0, at, birth, births, context, forged, held, outside, walk
 
 
@@ -108,6 +109,22 @@ async def test_concurrent_records_share_transactions(store: SqlStore) -> None:
         stored = await asyncio.gather(*(store.record(held(payment, *PAID)) for payment in payments))
     assert {payment.state for payment in stored} == {State.COMPLETED}
     assert len(counted) < 5
+
+
+async def test_a_transaction_of_more_rows_than_a_statement_holds_writes_them_all(url: str) -> None:
+    async with SqlStore(url, sleep=no_wait, group_limit=300) as store:
+        with commits(store) as counted:
+            born = await asyncio.gather(*(store.submit(each) for each in births(300)))
+        assert len(counted) == 1
+        with commits(store) as counted:
+            moved = await asyncio.gather(*(store.record(outside(payment, *PAID)) for payment in born))
+        assert len(counted) == 1
+        for payment in moved:
+            assert await store.get(payment.id) == payment
+            entries = await store.entries(payment.id)
+            assert [entry.trigger for entry in entries] == ["submit", *PAID]
+            assert entries[-1].hash == payment.head
+            assert await store.sealed(payment.id) == b"sealed"
 
 
 async def test_a_fenced_record_does_not_touch_its_group(store: SqlStore) -> None:

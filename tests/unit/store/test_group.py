@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.store.group import Group
+from orchestrator.store import group as group_module
+from orchestrator.store.group import COMPANY, Group
 
 
 class Slow:
@@ -40,6 +41,66 @@ async def test_an_idle_group_writes_a_single_item_at_once_and_the_others_gather(
     write.gate.set()
     assert await asyncio.gather(first, *rest) == [number * 10 for number in range(1, 9)]
     assert write.batches == [[1], list(range(2, 9))]
+
+
+class Pauses:
+    """Stands for `asyncio` in the group's module: no pause ends before it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[float] = []
+        self.gate = asyncio.Event()
+        monkeypatch.setattr(group_module.asyncio, "sleep", self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        await self.gate.wait()
+
+
+def put(group: "Group[int, int]", numbers: Sequence[int]) -> "list[asyncio.Task[int]]":
+    return [asyncio.create_task(group.put(number)) for number in numbers]
+
+
+async def test_a_busy_group_lets_the_next_transaction_gather(monkeypatch: pytest.MonkeyPatch) -> None:
+    write, pauses = Slow(), Pauses(monkeypatch)
+    write.gate.set()
+    group: Group[int, int] = Group(write, key=lambda _: None, gather_s=60)
+    first = list(range(COMPANY))
+    assert await asyncio.gather(*put(group, first)) == [number * 10 for number in first]
+    later = put(group, [7]) + put(group, [8])
+    await asyncio.wait(later, timeout=0)
+    assert write.batches == [first]
+    assert [50 < pause <= 60 for pause in pauses.asked] == [True]
+    pauses.gate.set()
+    assert await asyncio.gather(*later) == [70, 80]
+    assert write.batches == [first, [7, 8]]
+    assert len(pauses.asked) == 1, "two are no company"
+
+
+async def test_a_group_that_is_not_busy_or_is_full_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    write, pauses = Slow(), Pauses(monkeypatch)
+    write.gate.set()
+    group: Group[int, int] = Group(write, key=lambda _: None, limit=COMPANY, gather_s=60)
+    for number in range(1, COMPANY):
+        assert await asyncio.gather(*put(group, range(number))) == [item * 10 for item in range(number)]
+    assert pauses.asked == []
+    pauses.gate.set()
+    await asyncio.gather(*put(group, range(3 * COMPANY)))
+    assert len(pauses.asked) == 1, "only when less than a whole group is left"
+
+
+async def test_a_runner_that_is_cancelled_while_it_gathers_cancels_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    write, pauses = Slow(), Pauses(monkeypatch)
+    write.gate.set()
+    group: Group[int, int] = Group(write, key=lambda _: None, gather_s=60)
+    await asyncio.gather(*put(group, range(COMPANY)))
+    waiting = put(group, [7, 8])
+    await asyncio.wait(waiting, timeout=0)
+    assert len(pauses.asked) == 1
+    assert group._runner is not None
+    group._runner.cancel()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError] * 2
+    assert len(write.batches) == 1
 
 
 async def test_a_group_has_a_limit_and_never_two_items_of_one_key() -> None:
